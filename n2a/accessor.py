@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`signal.n2a`: the functions of the package as methods of every HyperSpy signal of images.
+
+Importing this module registers it; a second time does no harm.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hyperspy.signal import BaseSignal
+
+from n2a.signals import unsuitable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from hyperspy.api.signals import Signal1D
+
+    from n2a.model import Noise2Atom
+
+
+class Accessor:
+    """Noise2Atom for the images of a signal: ``signal.n2a.denoise()``, ``signal.n2a.css()``.
+
+    It keeps nothing but the signal, and is made anew at every access: HyperSpy copies attributes
+    of a signal shallowly, so that a kept one would point to another signal's data.
+
+    Raises
+    ------
+    AttributeError
+        If the signal holds no real 2D images; the message says what to do.
+    """
+
+    __slots__ = ("_signal",)
+
+    def __init__(self, signal: BaseSignal):
+        if problem := unsuitable(signal):
+            raise AttributeError(problem)
+        self._signal = signal
+
+    def __repr__(self) -> str:
+        return f"<n2a of {self._signal!r}: denoise, css, simulate_like>"
+
+    def denoise(
+        self,
+        model: Noise2Atom | str | Path | None = None,
+        *,
+        background: bool = False,
+        contrast: str = "auto",
+        atom_width: float | None = None,
+        time_axis="auto",
+        dtype: str | np.dtype | None = "float32",
+        inplace: bool = False,
+        out: BaseSignal | None = None,
+        lazy_output: bool | None = None,
+        device: str = "auto",
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> BaseSignal | None:
+        """Denoise the images: atoms on a flat background, in the units of the input.
+
+        Parameters
+        ----------
+        model
+            A `Noise2Atom` model, the path of a saved one, or the name of weights in the box.
+            Default: the weights in the box.
+        background
+            If True, the estimated background is added back. Default: intensity above the
+            background.
+        contrast
+            "bright" or "dark" atoms, or "auto": told from the series.
+        atom_width
+            Standard deviation of an atom in pixels. Default: measured.
+        time_axis
+            Navigation axis along which frames follow each other: a name, an index, an axis,
+            "auto", or None for every frame on its own.
+        dtype
+            Data type of the result. None: that of the signal, rounded and clipped for integers.
+        inplace
+            If True, the signal itself receives the result and nothing is returned.
+        out
+            Signal of the same shape that receives the result; nothing is returned then.
+        lazy_output
+            Whether the result is lazy. Default: as the signal, or as `out`.
+        device
+            Where the network runs: "auto", "cpu", "cuda", "cuda:1", "mps".
+        show_progressbar
+            Default: HyperSpy's preference.
+        num_workers
+            Number of dask threads that read and write. Default: dask's.
+
+        Returns
+        -------
+        hyperspy.api.signals.BaseSignal or None
+            Signal of the same class, axes and metadata; ``metadata.n2a.denoising`` says what was
+            done.
+
+        See Also
+        --------
+        n2a.denoise : The same for any signal, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
+        >>> denoised = noisy.n2a.denoise(show_progressbar=False)
+        """
+        from n2a.denoising import denoise
+
+        return denoise(
+            self._signal,
+            model,
+            background=background,
+            contrast=contrast,
+            atom_width=atom_width,
+            time_axis=time_axis,
+            dtype=dtype,
+            inplace=inplace,
+            out=out,
+            lazy_output=lazy_output,
+            device=device,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
+
+    def css(
+        self,
+        *,
+        lag: int = 1,
+        data_range: float | None = None,
+        time_axis="auto",
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> Signal1D:
+        """Consecutive structural similarity: SSIM of each frame and the one `lag` frames before it.
+
+        Parameters
+        ----------
+        lag
+            Distance in frames of the two frames compared, 1 or more.
+        data_range
+            Intensity range of SSIM's constants, in the units of the signal. Default: from the 0.1
+            to the 99.9 percentile of frames spread over the series.
+        time_axis
+            Navigation axis along which frames follow each other: a name, an index, an axis, or
+            "auto".
+        show_progressbar
+            Default: HyperSpy's preference.
+        num_workers
+            Number of dask threads. Default: dask's.
+
+        Returns
+        -------
+        hyperspy.api.signals.Signal1D
+            One value for each pair over the time axis; the mean is in ``metadata.n2a.css.mean``.
+
+        See Also
+        --------
+        n2a.css : The same for any signal, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
+        >>> noisy.n2a.css(show_progressbar=False).axes_manager.signal_size
+        2
+        """
+        from n2a.similarity import css
+
+        return css(
+            self._signal,
+            lag=lag,
+            data_range=data_range,
+            time_axis=time_axis,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
+
+
+class _AccessorProperty:
+    """Descriptor: the class gives `Accessor`, a signal gives its accessor."""
+
+    __doc__ = Accessor.__doc__
+
+    def __get__(self, signal: BaseSignal | None, owner: type | None = None):
+        return Accessor if signal is None else Accessor(signal)
+
+
+BaseSignal.n2a = _AccessorProperty()

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""denoise(): from a signal to blocks of frames, through the predictor, and back to a signal."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from n2a import signals
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hyperspy.api.signals import BaseSignal
+
+    from n2a.model import Noise2Atom
+    from n2a.predictor import Predictor
+
+_logger = logging.getLogger(__name__)
+
+
+def denoise(
+    signal: BaseSignal,
+    model: Noise2Atom | str | Path | None = None,
+    *,
+    background: bool = False,
+    contrast: str = "auto",
+    atom_width: float | None = None,
+    time_axis="auto",
+    dtype: str | np.dtype | None = "float32",
+    inplace: bool = False,
+    out: BaseSignal | None = None,
+    lazy_output: bool | None = None,
+    device: str = "auto",
+    show_progressbar: bool | None = None,
+    num_workers: int | None = None,
+) -> BaseSignal | None:
+    """Denoise atomic-resolution images: atoms on a flat background, in the units of the input.
+
+    The result is linear in the input: `signal` times k gives the result times k, and an offset
+    changes only the background. One normalisation, found in a few frames spread over the whole
+    series, serves for all frames, so that brightness does not flicker.
+
+    Parameters
+    ----------
+    signal
+        Images or series of images of any navigation shape, real, of any integer or float dtype, in
+        memory or lazy. It is not changed unless `inplace` is True.
+    model
+        A `Noise2Atom` model, the path of a saved one, or the name of weights in the box. Default:
+        the weights in the box.
+    background
+        If True, the estimated background is added back, so that the result compares with the raw
+        frames in absolute intensity. Default: intensity above the background, which is 0.
+    contrast
+        "bright" atoms (annular dark field), "dark" atoms (bright field, annular bright field), or
+        "auto": told from the series. Dark atoms are negative on a background of 0.
+    atom_width
+        Width of an atom as the standard deviation of a Gaussian, in pixels of `signal`. Default:
+        measured.
+    time_axis
+        Navigation axis along which frames follow each other, whose neighbours help each other: a
+        name, an index, an axis, or "auto": the only navigation axis, else the one called time, t
+        or frame or with units of time. None: every frame on its own.
+    dtype
+        Data type of the result; integers are rounded and clipped. None: that of `signal`.
+    inplace
+        If True, `signal` receives the result and nothing is returned.
+    out
+        Signal of the same shape that receives the result; nothing is returned then.
+    lazy_output
+        Whether the result is lazy. Default: as `signal`, or as `out`.
+    device
+        Where the network runs: "auto", "cpu", "cuda", "cuda:1", "mps".
+    show_progressbar
+        Default: HyperSpy's preference.
+    num_workers
+        Number of dask threads that read and write. The network itself uses PyTorch's threads.
+        Default: dask's.
+
+    Returns
+    -------
+    hyperspy.api.signals.BaseSignal or None
+        Signal of the same class, axes, metadata and markers. ``metadata.n2a.denoising`` says what
+        was done. Pixels that are NaN stay NaN.
+
+    Raises
+    ------
+    TypeError
+        If `signal` or `out` is no HyperSpy signal.
+    ValueError
+        If the signal holds no real 2D images, is constant or without finite pixels; if an argument
+        is none of those named above; if NaN pixels would have to become integers.
+
+    References
+    ----------
+    F. Wang et al., Applied Microscopy 50 (2020) 23, doi:10.1186/s42649-020-00041-8.
+
+    Examples
+    --------
+    >>> import n2a
+    >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
+    >>> denoised = n2a.denoise(noisy, show_progressbar=False)
+    >>> denoised.data.dtype, denoised.axes_manager.shape == noisy.axes_manager.shape
+    (dtype('float32'), True)
+    """
+    from n2a import __version__
+    from n2a.model import get_model
+    from n2a.predictor import Predictor, plan_series
+
+    signals.check_images(signal)
+    if lazy_output and (inplace or out is not None):
+        raise ValueError("'lazy_output=True' requires 'inplace=False' and 'out=None'.")
+    if inplace and out is not None:
+        raise ValueError("'inplace=True' requires 'out=None': the result can go to one place only.")
+    if out is not None:
+        _check_out(out, signal)
+    dtype = _check_dtype(signal.data.dtype if dtype is None else dtype)
+    if contrast not in ("auto", "bright", "dark"):
+        raise ValueError(f"'contrast' must be 'auto', 'bright' or 'dark', not {contrast!r}.")
+    if atom_width is not None:
+        atom_width = _check_width(atom_width)
+    axis = signals.resolve_time_axis(signal, time_axis)
+    model = get_model(model)
+
+    frames = signals.stack_frames(signal, axis)
+    plan = plan_series(
+        signals.sample_frames(frames), contrast, atom_width, signals.pixel_size(signal)
+    )
+    _logger.info("Plan for %r: %s", signal, plan)
+    predictor = Predictor(
+        model, plan, background=background, device=device, use_time=axis is not None
+    )
+    result = signals.unstack_frames(
+        _predict(frames, predictor, axis is not None, dtype), signal, axis
+    )
+
+    target = signal if inplace else out
+    if lazy_output is None:
+        lazy_output = signals.is_lazy(signal if target is None else target)
+    if not lazy_output:
+        # In memory, blocks go straight to their place; a lazy series may be computed on a cluster.
+        place = None if signals.is_lazy(signal) else np.empty(result.shape, dtype)
+        result = signals.compute(result, show_progressbar, num_workers, out=place)
+
+    new = signals.with_data(signal, result)
+    signals.record(
+        new,
+        "denoising",
+        {
+            "version": __version__,
+            **model.summary(),
+            "background": bool(background),
+            **asdict(plan),
+            "time_axis": None if axis is None else signals.axis_name(axis),
+        },
+    )
+    if target is None:
+        return new
+    signals.overwrite(target, new)
+    return None
+
+
+def _predict(frames, predictor: Predictor, use_time: bool, dtype: np.dtype):
+    """Lazy prediction for an array (..., n, y, x), numpy or dask, in blocks of whole frames."""
+    import dask.array as da
+
+    halo = predictor.halo if use_time else 0
+    length = frames.shape[-3]
+    parts = []
+    for start, stop in signals.frame_spans(frames.shape, length):
+        first, last = max(0, start - halo), min(length, stop + halo)
+        block = signals.frame_blocks(frames, first, last)
+        parts.append(
+            block.map_blocks(
+                _predict_block,
+                predictor,
+                start - first,
+                stop - first,
+                dtype,
+                dtype=dtype,
+                meta=np.empty((0,) * block.ndim, dtype),
+                chunks=(*block.chunks[:-3], (stop - start,), *block.chunks[-2:]),
+            )
+        )
+    return da.concatenate(parts, axis=-3)
+
+
+def _predict_block(
+    block: np.ndarray, predictor: Predictor, start: int, stop: int, dtype: np.dtype
+) -> np.ndarray:
+    """Predict (..., n, y, x) and keep frames start..stop: those around them are context."""
+    others = block.shape[:-3]
+    result = np.empty((*others, stop - start, *block.shape[-2:]), dtype)
+    for index in np.ndindex(others):
+        result[index] = _cast(predictor(block[index])[start:stop], dtype)
+    return result
+
+
+def _cast(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float frames as `dtype`: integers rounded, and what does not fit clipped."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return frames if dtype.itemsize > 2 else np.clip(frames, limits.min, limits.max)
+    if np.isnan(frames).any():
+        raise ValueError(
+            f"NaN pixels cannot become '{dtype}'. Use 'dtype=\"float32\"', or replace them first, "
+            "for example with signal.data = numpy.nan_to_num(signal.data)."
+        )
+    limits = np.iinfo(dtype)
+    highest = float(limits.max)
+    if highest > limits.max:  # rounded up on the way to float
+        highest = math.nextafter(highest, 0)
+    return np.rint(frames.astype(np.float64)).clip(limits.min, highest)
+
+
+def _check_dtype(dtype) -> np.dtype:
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        checked = None
+    if checked is None or checked.kind not in "uif":
+        raise ValueError(f"'dtype' must be an integer or float type, or None, not {dtype!r}.")
+    return checked
+
+
+def _check_width(width: float) -> float:
+    try:
+        value = float(width)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(
+            f"'atom_width' must be a positive number of pixels, or None, not {width!r}."
+        )
+    return value
+
+
+def _check_out(out: BaseSignal, signal: BaseSignal) -> None:
+    try:
+        signals.check_images(out)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"'out' cannot receive the result: {error}") from None
+    if not signals.same_layout(out, signal):
+        raise ValueError(
+            f"'out' must have the shape of the signal, {signal!r}, not that of {out!r}. "
+            "In hyperspy.api.interactive, pass the event that changes the shape as "
+            "'recompute_out_event', and 'event=None'."
+        )

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to HyperSpy: axes, metadata and (lazy) data of signals to plain arrays, and back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hyperspy.signal import BaseSignal
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+TIME_NAMES = ("time", "t", "frame", "frames")
+
+# Pixels in one block: 32 MiB as float32, 16 frames of 512 x 512 twice over.
+BLOCK_PIXELS = 2**23
+# Shorter blocks would read and compute their neighbours in time more often than themselves.
+MIN_FRAMES = 4
+
+
+# Checks
+
+
+def unsuitable(signal: BaseSignal) -> str | None:
+    """Why a signal holds no images to work on, with the remedy; None when it does."""
+    dtype, dimension = signal.data.dtype, signal.axes_manager.signal_dimension
+    if dtype.kind == "c":
+        remedy = "Take s.real, s.imag, s.amplitude or s.phase"
+    elif dtype.names:
+        remedy = (
+            "Turn an RGB image into grey values: s.change_dtype('uint8'), "
+            "then s = s.mean(-1).as_signal2D((0, 1))"
+        )
+    elif dtype.kind == "b":
+        remedy = "Convert with s.change_dtype('uint8')"
+    elif dtype.kind not in "uif":
+        remedy = "Give numbers"
+    elif dimension != 2:
+        remedy = "Name the image axes: s.as_signal2D(('x', 'y')) or s.transpose(signal_axes=2)"
+    else:
+        return None
+    return (
+        f"n2a needs real images (two signal axes, integer or float), not {signal!r} "
+        f"with dtype '{dtype}'. {remedy}."
+    )
+
+
+def check_images(signal: BaseSignal) -> None:
+    """Raise TypeError or ValueError unless the signal holds real, non-empty images."""
+    if not isinstance(signal, BaseSignal):
+        raise TypeError(
+            f"'signal' must be a HyperSpy signal, not {type(signal).__name__}. "
+            "Wrap an array (..., y, x) with hyperspy.api.signals.Signal2D(array)."
+        )
+    if problem := unsuitable(signal):
+        raise ValueError(problem)
+    if 0 in signal.data.shape:
+        raise ValueError(f"{signal!r} is empty: there are no frames or no pixels in it.")
+
+
+# Axes
+
+
+def _scale_in(axis, units: str) -> float | None:
+    """Step of a uniform axis in the given units; None where the axis does not say."""
+    given = str(axis.units).strip()
+    # To pint "px" is 1/96 inch and "A" is ampere.
+    if not axis.is_uniform or given.lower() in ("px", "pixel", "pixels"):
+        return None
+    if given == "A" or given.lower() in ("angstrom", "angstroms"):
+        axis = axis.copy()
+        axis.units = "angstrom"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HyperSpy warns of units that it does not know
+        try:
+            converted = axis.convert_to_units(units, inplace=False)
+        except (AttributeError, TypeError, ValueError):  # no length or time, for example 1/nm
+            return None
+    return None if converted is None else abs(converted[0])
+
+
+def pixel_size(signal: BaseSignal) -> float | None:
+    """Pixel size of the frames in nm; None when uncalibrated, reciprocal or not square."""
+    x, y = (_scale_in(axis, "nm") for axis in signal.axes_manager.signal_axes)
+    if not x or not y or not math.isclose(x, y, rel_tol=0.05):
+        return None
+    return math.sqrt(x * y)
+
+
+def resolve_time_axis(signal: BaseSignal, time_axis="auto"):
+    """Navigation axis along which frames follow each other, or None.
+
+    "auto" takes the only navigation axis (longer than 1), else the one called time, t or frame,
+    else the one with units of time. A name, an index (in HyperSpy's order) or an axis chooses;
+    None says that there is none.
+    """
+    axes = signal.axes_manager.navigation_axes
+    if time_axis is None:
+        return None
+    if isinstance(time_axis, str) and time_axis == "auto":
+        long = [axis for axis in axes if axis.size > 1]
+        for candidates in (
+            axes,
+            long,
+            [axis for axis in long if str(axis.name).lower() in TIME_NAMES],
+            [axis for axis in long if _scale_in(axis, "s") is not None],
+        ):
+            if len(candidates) == 1:
+                return candidates[0]
+        return None
+    try:
+        chosen = None if isinstance(time_axis, bool) else signal.axes_manager[time_axis]
+    except (IndexError, KeyError, TypeError, ValueError):
+        chosen = None
+    if chosen is None or not any(chosen is axis for axis in axes):
+        names = ", ".join(repr(axis_name(axis)) for axis in axes) or "none"
+        raise ValueError(
+            "'time_axis' must be 'auto', None or a navigation axis of the signal "
+            f"({names}), not {time_axis!r}."
+        )
+    return chosen
+
+
+def axis_name(axis) -> str:
+    """Name of an axis for messages and provenance; its place where it has none."""
+    return axis.name if isinstance(axis.name, str) else f"axis {axis.index_in_axes_manager}"
+
+
+# Data to arrays and back
+
+
+def _array_order(signal: BaseSignal, time_axis) -> tuple[int, ...]:
+    """Array axes of the signal in the order (other navigation axes, time, y, x)."""
+    manager = signal.axes_manager
+    navigation = sorted(manager.navigation_indices_in_array)
+    if time_axis is not None:
+        navigation.remove(time_axis.index_in_array)
+        navigation.append(time_axis.index_in_array)
+    return (*navigation, *sorted(manager.signal_indices_in_array))
+
+
+def stack_frames(signal: BaseSignal, time_axis=None) -> np.ndarray | da.Array:
+    """Data viewed as (..., n, y, x); n is the time axis, else the last other axis, else 1."""
+    data = signal.data
+    if isinstance(data, np.ma.MaskedArray):
+        data = np.where(data.mask, np.nan, data.data)  # as HyperSpy does for lazy signals
+    data = data.transpose(_array_order(signal, time_axis))
+    return data if data.ndim > 2 else data[None]
+
+
+def unstack_frames(frames: da.Array, signal: BaseSignal, time_axis=None) -> da.Array:
+    """Undo `stack_frames` on an array of the same shape."""
+    order = _array_order(signal, time_axis)
+    if len(order) == 2:
+        frames = frames[0]
+    return frames.transpose(tuple(np.argsort(order).tolist()))
+
+
+def sample_frames(frames: np.ndarray | da.Array, count: int = 8, size: int = 1024) -> np.ndarray:
+    """Up to `count` frames (n, y, x), spread evenly over (..., n, y, x).
+
+    Of frames larger than `size` pixels on a side the middle is taken.
+    """
+    import dask
+
+    number = math.prod(frames.shape[:-2])
+    picks = np.unique(np.linspace(0, number - 1, min(count, number)).round().astype(int))
+    window = tuple(
+        slice((n - min(n, size)) // 2, (n - min(n, size)) // 2 + min(n, size))
+        for n in frames.shape[-2:]
+    )
+    sample = [frames[(*np.unravel_index(pick, frames.shape[:-2]), *window)] for pick in picks]
+    return np.stack(dask.compute(*sample))
+
+
+def frame_spans(shape: tuple[int, ...], length: int) -> list[tuple[int, int]]:
+    """Cut 0..length along the frame axis of (..., n, y, x) into even spans of about one block."""
+    wanted = min(length, max(MIN_FRAMES, BLOCK_PIXELS // math.prod(shape[-2:])))
+    edges = np.linspace(0, length, math.ceil(length / wanted) + 1).round().astype(int).tolist()
+    return list(itertools.pairwise(edges))
+
+
+def frame_blocks(frames: np.ndarray | da.Array, start: int, stop: int) -> da.Array:
+    """Frames start..stop of (..., n, y, x), as dask blocks that hold all of them, whole.
+
+    The blocks depend on the shape only, so that the same series gives the same result in memory
+    and lazy.
+    """
+    import dask.array as da
+
+    part = frames[..., start:stop, :, :]
+    room = BLOCK_PIXELS // math.prod(part.shape[-3:])
+    chunks = list(part.shape)
+    for axis in reversed(range(part.ndim - 3)):
+        chunks[axis] = min(part.shape[axis], max(1, room))
+        room //= chunks[axis]
+    if isinstance(part, da.Array):
+        return part.rechunk(tuple(chunks))
+    # Without a name there is no pass over the data to hash them.
+    return da.from_array(part, chunks=tuple(chunks), name=False)
+
+
+def compute(
+    array: da.Array,
+    show_progressbar: bool | None = None,
+    num_workers: int | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Compute a dask array, with HyperSpy's progress bar.
+
+    With `out` the blocks are written straight into it, by threads of this process: half the memory.
+    """
+    import dask.array as da
+    import hyperspy.api as hs
+
+    if show_progressbar is None:
+        show_progressbar = hs.preferences.General.show_progressbar
+    options = {} if num_workers is None else {"num_workers": num_workers}
+    if show_progressbar:
+        from tqdm.dask import TqdmCallback
+
+        progress = TqdmCallback()
+    else:
+        progress = nullcontext()
+    with progress:
+        if out is None:
+            return array.compute(**options)
+        da.store(array, out, lock=False, scheduler="threads", **options)
+        return out
+
+
+# Results
+
+
+def with_data(signal: BaseSignal, data: np.ndarray | da.Array) -> BaseSignal:
+    """New signal of the same kind, axes and metadata around data of the same shape.
+
+    The noise variance and learning results belong to the old data and are left behind. A lazy
+    result gets the navigator of the old data, or their sum: its own would compute the whole series
+    for a plot.
+    """
+    import dask.array as da
+
+    lazy = isinstance(data, da.Array)
+    shell = signal.copy()  # shares all with the signal, but not this:
+    shell.data = data if lazy else da.zeros(data.shape, dtype=data.dtype, chunks=-1)
+    new = shell.as_lazy(copy_variance=False, copy_navigator=lazy, copy_learning_results=False)
+    if not lazy:
+        replace_data(new, data)
+    elif new.navigator is None and signal.axes_manager.navigation_dimension:
+        old = signal if signal._lazy else signal.as_lazy()
+        new.navigator = old.nansum(old.axes_manager.signal_axes).T
+    return new
+
+
+def replace_data(signal: BaseSignal, data: np.ndarray | da.Array) -> None:
+    """Put data of the same shape into a signal; with a numpy array it is lazy no more."""
+    signal.data = data
+    if signal._lazy and isinstance(data, np.ndarray):
+        signal.compute(show_progressbar=False)  # computes nothing: HyperSpy changes the class
+
+
+def is_lazy(signal: BaseSignal) -> bool:
+    """Whether the data of the signal are still to be read or computed."""
+    return signal._lazy
+
+
+def same_layout(a: BaseSignal, b: BaseSignal) -> bool:
+    """Whether two signals have one array shape, and the same signal axes in it."""
+    return a.data.shape == b.data.shape and (
+        a.axes_manager.signal_indices_in_array == b.axes_manager.signal_indices_in_array
+    )
+
+
+def overwrite(target: BaseSignal, new: BaseSignal) -> None:
+    """Give `target` the data and the provenance of `new`, and tell its plots and listeners."""
+    replace_data(target, new.data)
+    if target._lazy and target.navigator is None:
+        target.navigator = new.navigator
+    if target.metadata.has_item("Signal.Noise_properties"):
+        del target.metadata.Signal.Noise_properties  # of the old data
+    target.metadata.add_dictionary({"n2a": new.metadata.n2a.as_dictionary()})
+    target.events.data_changed.trigger(obj=target)
+
+
+def record(signal: BaseSignal, node: str, values: dict) -> None:
+    """Write small values (numbers, strings, None) to ``metadata.n2a.<node>``."""
+    signal.metadata.set_item(f"n2a.{node}", dict(values))
+
+
+def curve_over_time(
+    values: np.ndarray, signal: BaseSignal, time_axis, first: int, name: str
+) -> BaseSignal:
+    """Signal1D of values (..., n - first) over the time axis of a series from frame `first` on.
+
+    The other navigation axes of the series are those of the result.
+    """
+    from hyperspy.api import signals as hs_signals
+
+    manager = signal.axes_manager
+    others = sorted(
+        (axis for axis in manager.navigation_axes if axis is not time_axis),
+        key=lambda axis: axis.index_in_array,
+    )
+    dictionary = time_axis.get_axis_dictionary()
+    if time_axis.is_uniform:
+        dictionary |= {"offset": time_axis.axis[first], "size": values.shape[-1]}
+    else:
+        dictionary = {key: dictionary[key] for key in ("name", "units")}
+        dictionary |= {"_type": "DataAxis", "axis": time_axis.axis[first:]}
+    dictionary |= {"navigate": False, "is_binned": False}
+    curve = hs_signals.Signal1D(
+        values, axes=[*(axis.get_axis_dictionary() for axis in others), dictionary]
+    )
+    title = signal.metadata.get_item("General.title", "")
+    curve.metadata.General.title = f"{name} of {title}" if title else name
+    curve.metadata.Signal.quantity = name
+    return curve
