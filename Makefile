@@ -1,0 +1,79 @@
+# Each target does the set-up it needs, in $(VENV), from pyproject.toml and constraints.txt.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# `make demo DATA="my series.dm4" OUT=results`; without DATA the notebook simulates a series.
+DATA   :=
+OUT    := demo_output
+# More arguments for pytest: `make test PYTEST_ARGS="-x -k css"`.
+PYTEST_ARGS ?=
+
+QUICKSTART := notebooks/01_quickstart.ipynb
+UV_INSTALL  = VIRTUAL_ENV="$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode -c constraints.txt
+
+# uv does not read pip's settings: hand the user's own find-links on (empty on most machines).
+UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export DATA OUT UV_FIND_LINKS
+# Without compiled bytecode every notebook kernel takes seconds longer to start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test install lint format bench clean
+
+help:
+	@echo 'make demo [DATA=file] [OUT=folder]  denoise a file (default: a simulated series) with the quickstart notebook'
+	@echo 'make test [PYTEST_ARGS=...]         run the tests and the quickstart notebook'
+	@echo 'make install                        set up for development, in $(VENV)'
+	@echo 'make lint, make format              check, or put right, style and notebooks'
+	@echo 'make bench                          tables of quality and speed'
+	@echo 'make clean                          remove the environment and what was built'
+	@echo 'Another Python: make demo PYTHON=python3.12'
+
+$(BIN)/uv:
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/python -m pip install --quiet uv
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV_INSTALL) -e ".[notebooks]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV_INSTALL) -e ".[all,baselines,tests,dev]"
+	@touch $@
+
+demo: $(VENV)/.demo
+	@set -e; \
+	absolute() { $(BIN)/python -c 'import os, sys; print(os.path.abspath(os.path.expanduser(sys.argv[1])))' "$$1"; }; \
+	out=$$(absolute "$$OUT"); \
+	set -- -r output_dir "$$out"; \
+	if [ -n "$$DATA" ]; then \
+		data=$$(absolute "$$DATA"); \
+		[ -e "$$data" ] || { echo "make demo: there is no file '$$data'; give its path as DATA=..." >&2; exit 2; }; \
+		set -- "$$@" -r path "$$data"; \
+	fi; \
+	mkdir -p "$$out"; \
+	$(BIN)/python -m papermill -k python3 --cwd notebooks $(QUICKSTART) "$$out/$(notdir $(QUICKSTART))" "$$@"; \
+	echo "The executed notebook, the denoised series and the figure are in $$out"; \
+	ls "$$out"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env $(QUICKSTART)
+
+install: $(VENV)/.test
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+bench: $(VENV)/.test
+	$(BIN)/python tests/benchmarks/quality.py
+	$(BIN)/python tests/benchmarks/speed.py
+
+clean:
+	rm -rf "$(VENV)" build dist .pytest_cache .ruff_cache
