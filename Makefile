@@ -9,7 +9,7 @@ OUT    := demo_output
 PYTEST_ARGS ?=
 
 QUICKSTART := notebooks/01_quickstart.ipynb
-UV_INSTALL  = VIRTUAL_ENV="$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode -c constraints.txt
+UV_INSTALL  = $(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode -c constraints.txt
 
 # uv does not read pip's settings: hand the user's own find-links on (empty on most machines).
 UV_FIND_LINKS ?= $(PIP_FIND_LINKS)

@@ -138,7 +138,7 @@ class TestRequirements:
 
 @needs_repository
 class TestCitation:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def citation(self):
         return yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 
@@ -165,7 +165,7 @@ class TestDataManifest:
         "used_by".split()
     )
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def entries(self):
         files = sorted((ROOT / "data_manifest").glob("*.yaml"))
         assert files
