@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from hyperspy.api.signals import Signal1D
+    from hyperspy.api.signals import Signal1D, Signal2D
 
     from n2a.model import Noise2Atom
 
@@ -164,8 +164,8 @@ class Accessor:
         --------
         >>> import n2a
         >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
-        >>> noisy.n2a.css(show_progressbar=False).axes_manager.signal_size
-        2
+        >>> noisy.n2a.css(show_progressbar=False).data.shape
+        (2,)
         """
         from n2a.similarity import css
 
@@ -177,6 +177,36 @@ class Accessor:
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
+
+    def simulate_like(
+        self, mode: str = "physical", structure: str = "cluster", **parameters
+    ) -> Signal2D:
+        """Simulate a clear series with the size, scale and atom width of this one.
+
+        Parameters
+        ----------
+        mode, structure, **parameters
+            As in `n2a.simulate`; they go before what is measured.
+
+        Returns
+        -------
+        hyperspy.api.signals.Signal2D
+            Atoms on a background of zero; `n2a.acquire` makes a recording of them.
+
+        See Also
+        --------
+        n2a.simulate_like : The same for any signal, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
+        >>> noisy.n2a.simulate_like(structure="2d").axes_manager.signal_shape
+        (64, 64)
+        """
+        from n2a.simulator import simulate_like
+
+        return simulate_like(self._signal, mode, structure, **parameters)
 
 
 class _AccessorProperty:

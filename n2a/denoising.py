@@ -58,7 +58,7 @@ def denoise(
         frames in absolute intensity. Default: intensity above the background, which is 0.
     contrast
         "bright" atoms (annular dark field), "dark" atoms (bright field, annular bright field), or
-        "auto": told from the series. Dark atoms are negative on a background of 0.
+        "auto": told from the series. Dark atoms come out positive too: their depth.
     atom_width
         Width of an atom as the standard deviation of a Gaussian, in pixels of `signal`. Default:
         measured.
@@ -123,7 +123,7 @@ def denoise(
     if contrast not in ("auto", "bright", "dark"):
         raise ValueError(f"'contrast' must be 'auto', 'bright' or 'dark', not {contrast!r}.")
     if atom_width is not None:
-        atom_width = _check_width(atom_width)
+        atom_width = signals.check_positive("atom_width", atom_width)
     axis = signals.resolve_time_axis(signal, time_axis)
     model = get_model(model)
 
@@ -226,18 +226,6 @@ def _check_dtype(dtype) -> np.dtype:
     if checked is None or checked.kind not in "uif":
         raise ValueError(f"'dtype' must be an integer or float type, or None, not {dtype!r}.")
     return checked
-
-
-def _check_width(width: float) -> float:
-    try:
-        value = float(width)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(
-            f"'atom_width' must be a positive number of pixels, or None, not {width!r}."
-        )
-    return value
 
 
 def _check_out(out: BaseSignal, signal: BaseSignal) -> None:

@@ -7,6 +7,7 @@ import itertools
 import math
 import warnings
 from contextlib import nullcontext
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,13 @@ def check_images(signal: BaseSignal) -> None:
         raise ValueError(f"{signal!r} is empty: there are no frames or no pixels in it.")
 
 
+def check_positive(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless it is a positive, finite number."""
+    if isinstance(value, Real) and math.isfinite(value) and value > 0:
+        return float(value)
+    raise ValueError(f"'{name}' must be a positive number or None, not {value!r}.")
+
+
 # Axes
 
 
@@ -115,7 +123,7 @@ def resolve_time_axis(signal: BaseSignal, time_axis="auto"):
         return None
     try:
         chosen = None if isinstance(time_axis, bool) else signal.axes_manager[time_axis]
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (AttributeError, IndexError, TypeError, ValueError):
         chosen = None
     if chosen is None or not any(chosen is axis for axis in axes):
         names = ", ".join(repr(axis_name(axis)) for axis in axes) or "none"
@@ -250,6 +258,7 @@ def with_data(signal: BaseSignal, data: np.ndarray | da.Array) -> BaseSignal:
     shell = signal.copy()  # shares all with the signal, but not this:
     shell.data = data if lazy else da.zeros(data.shape, dtype=data.dtype, chunks=-1)
     new = shell.as_lazy(copy_variance=False, copy_navigator=lazy, copy_learning_results=False)
+    new.tmp_parameters.add_dictionary(signal.tmp_parameters.as_dictionary())
     if not lazy:
         replace_data(new, data)
     elif new.navigator is None and signal.axes_manager.navigation_dimension:
@@ -291,6 +300,18 @@ def overwrite(target: BaseSignal, new: BaseSignal) -> None:
 def record(signal: BaseSignal, node: str, values: dict) -> None:
     """Write small values (numbers, strings, None) to ``metadata.n2a.<node>``."""
     signal.metadata.set_item(f"n2a.{node}", dict(values))
+
+
+def attach_atoms(signal: BaseSignal, table: np.ndarray) -> None:
+    """Keep a table (n, 4) of frame, y, x, intensity with a signal; positions in units of the axes."""
+    # Not in metadata, which HyperSpy copies at every operation.
+    signal.original_metadata.set_item("n2a.atoms", np.asarray(table, np.float64))
+
+
+def attached_atoms(signal: BaseSignal) -> np.ndarray | None:
+    """The table of :func:`attach_atoms`, or None."""
+    table = signal.original_metadata.get_item("n2a.atoms", None)
+    return None if table is None else np.asarray(table).reshape(-1, 4)
 
 
 def curve_over_time(

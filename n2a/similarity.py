@@ -258,9 +258,8 @@ def css(
                 "The frames are constant, so that 'css' finds no range of intensities in them; "
                 "give 'data_range'."
             )
-    elif not (np.isscalar(data_range) and np.isfinite(data_range) and data_range > 0):
-        raise ValueError(f"'data_range' must be a positive number, not {data_range!r}.")
-    data_range = float(data_range)
+    else:
+        data_range = signals.check_positive("data_range", data_range)
 
     parts = []
     for start, stop in signals.frame_spans(frames.shape, axis.size - lag):

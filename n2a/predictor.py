@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arrays in, arrays out: how a series is put before the network, and what comes back."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import asdict, dataclass
+from os import PathLike
+
+import numpy as np
+import torch
+
+from n2a.model import Noise2Atom, get_model
+from n2a.noise import background_level, estimate_noise
+from n2a.normalization import ANSCOMBE, Normalization
+from n2a.sampling import Registration, bin_frames, measure_atom_width, move, unbin_frames
+
+# Atoms as wide as this or narrower are seen by the network as they are, wider ones binned until they are.
+WIDEST = 3.0
+NARROWEST = 0.9
+USUAL_WIDTH_NM = 0.045
+COARSEST_PIXEL_NM = 0.06
+TILE = 512
+OVERLAP = 64
+
+_device_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one series is put before the network.
+
+    Attributes
+    ----------
+    level
+        Background level, in the series' units.
+    noise
+        Standard deviation of the noise at that level, in the series' units, after binning.
+    gain
+        Intensity of one count after binning (slope of the variance); 0 when it cannot be told.
+    contrast
+        ``"bright"`` or ``"dark"`` atoms.
+    atom_width
+        Gaussian standard deviation of an atom in pixels of the series.
+    factor
+        The network sees means over factor x factor pixels.
+    """
+
+    level: float
+    noise: float
+    gain: float
+    contrast: str
+    atom_width: float
+    factor: int
+
+
+def plan_series(
+    sample: np.ndarray,
+    contrast: str = "auto",
+    atom_width: float | None = None,
+    pixel_size: float | None = None,
+) -> Plan:
+    """Measure what the network must know of a series.
+
+    Parameters
+    ----------
+    sample
+        (n, y, x), some frames of the series; NaN where nothing was measured.
+    contrast
+        ``"bright"`` (HAADF), ``"dark"`` (BF, ABF), or ``"auto"``: the sign of the skewness of atom-sized structure.
+    atom_width
+        Standard deviation of an atom in pixels; measured on the power spectrum when None.
+    pixel_size
+        In nm; when known, a measured width that no microscope gives is corrected.
+
+    Raises
+    ------
+    ValueError
+        For arguments out of range, and for frames that are constant, too small, or without finite pixels.
+
+    Warns
+    -----
+    UserWarning
+        When the frames are unlike what the network was trained on.
+    """
+    if contrast not in ("auto", "bright", "dark"):
+        raise ValueError(f"'contrast' is {contrast!r}; expected 'auto', 'bright' or 'dark'")
+    if atom_width is not None and not 0.3 <= atom_width <= 100:
+        raise ValueError(f"'atom_width' is {atom_width!r}; expected the standard deviation of an atom in pixels, "
+                         "0.3 to 100, or None to measure it")  # fmt: skip
+    if min(sample.shape[-2:]) < 16:
+        raise ValueError(f"the images are {sample.shape[-1]} x {sample.shape[-2]} pixels; expected at least "
+                         "16 x 16: pass a larger region")  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        # Infinities are as good as not measured; exact for integers up to 2^53.
+        sample = np.asarray(sample, np.float64)
+        sample = np.where(np.isfinite(sample), sample, np.nan)
+    if not np.isfinite(sample).mean() > 0.05:
+        raise ValueError("the series has (almost) no finite pixels; expected measured intensities: "
+                         "crop it, or replace NaN and inf")  # fmt: skip
+    offset = np.nanmedian(sample)
+    span = np.nanmax(sample) - np.nanmin(sample)
+    if span == 0:
+        raise ValueError(
+            f"the series is constant ({offset:g} everywhere); there is nothing to denoise"
+        )
+    filled = np.where(np.isfinite(sample), sample, offset) - offset
+
+    width = atom_width
+    if width is None:
+        width = _plausible_width(measure_atom_width(filled), pixel_size)
+    factor = max(1, int(np.ceil(width / WIDEST)))
+    factor = min(factor, max(1, min(sample.shape[-2:]) // 16))
+    binned = bin_frames(sample, factor)
+    if contrast == "auto":
+        contrast = (
+            "bright" if _skewness(bin_frames(filled, factor), width / factor) >= 0 else "dark"
+        )
+    level = background_level(binned, contrast == "bright")
+    noise = estimate_noise(binned)
+    variance = noise.variance(level) + ANSCOMBE * noise.gain**2
+    # An image without noise stays usable: nothing is divided by zero.
+    smallest = 1e-3 * float(np.nanpercentile(binned, 99.5) - np.nanpercentile(binned, 0.5))
+    standard = max(float(np.sqrt(variance)), smallest, 1e-6 * span)
+    if width < 0.75 * NARROWEST:
+        warnings.warn(
+            f"atoms are only {width:.2g} px wide (standard deviation); the network was trained for {NARROWEST} px "
+            "and more: record finer pixels, or check the result against the raw frames",
+            stacklevel=3,
+        )
+    return Plan(level, standard, noise.gain, contrast, float(width), factor)
+
+
+def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
+    usual = USUAL_WIDTH_NM / pixel_size if pixel_size else None
+    if usual is not None and pixel_size > COARSEST_PIXEL_NM:
+        warnings.warn(
+            f"pixels of {pixel_size:.3g} nm do not resolve atoms; the network knows only images of atoms "
+            f"(pixels of at most {COARSEST_PIXEL_NM} nm): check the calibration or do not trust the result",
+            stacklevel=4,
+        )
+        usual = None
+    if measured is None:
+        warnings.warn(
+            "nothing of the size of atoms stands out of the noise in the sampled frames; if there are atoms, pass "
+            "their standard deviation in pixels as 'atom_width'",
+            stacklevel=4,
+        )
+        return usual or 2.0
+    if usual is None:
+        return measured
+    # Two rough answers, from the spectrum and from what microscopes do: their geometric mean.
+    return float(np.sqrt(np.clip(measured, 0.4 * usual, 2.5 * usual) * usual))
+
+
+def _skewness(frames: np.ndarray, width: float) -> float:
+    from scipy.ndimage import gaussian_filter
+
+    band = gaussian_filter(frames, (0, width, width)) - gaussian_filter(
+        frames, (0, 3 * width, 3 * width)
+    )
+    # Single hot pixels must not decide.
+    low, high = np.quantile(band, (0.001, 0.999))
+    return float((np.clip(band, low, high) ** 3).mean())
+
+
+class Predictor:
+    """Denoises blocks of neighbouring frames with one model and one plan.
+
+    Parameters
+    ----------
+    model
+        What :func:`n2a.get_model` takes.
+    plan
+        From :func:`plan_series`.
+    background
+        Add the estimated background to the atoms.
+    device
+        ``"auto"``, or a torch device.
+    use_time
+        Whether the frames of a block are neighbours in time.
+
+    Notes
+    -----
+    An instance holds no network when it is pickled for another process, if the model came from a file or the box.
+    """
+
+    def __init__(
+        self,
+        model: Noise2Atom | str | PathLike | None,
+        plan: Plan,
+        background: bool = False,
+        device: str = "auto",
+        use_time: bool = True,
+    ):
+        self._source = model
+        self.model = get_model(model)
+        self.plan, self.background, self.use_time = plan, background, use_time
+        self.device = _device(device)
+        self.halo = self.model.generator.window // 2 if use_time else 0
+        self.normalization = Normalization(
+            plan.level, plan.noise, plan.gain, 1 if plan.contrast == "bright" else -1
+        )
+
+    def __getstate__(self) -> dict:
+        state = self.__dict__.copy()
+        if not isinstance(self._source, Noise2Atom):
+            del state["model"]
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if "model" not in state:
+            self.model = get_model(self._source)
+
+    def __dask_tokenize__(self):
+        return (
+            type(self).__name__,
+            self.model.digest,
+            tuple(asdict(self.plan).items()),
+            self.background,
+            self.use_time,
+            self.device,
+        )
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Denoise frames (t, y, x) of any real dtype; float32 in their units comes back, NaN where they are NaN.
+
+        Every frame of the result depends on `halo` frames on each side of it only.
+        """
+        shape = frames.shape[-2:]
+        result = np.empty(frames.shape, np.float32)
+        reach = self.halo
+        # A sliding stretch keeps memory independent of the length of the block.
+        stretch = 8
+        for start in range(0, len(frames), stretch):
+            low, high = max(0, start - reach), min(len(frames), start + stretch + reach)
+            part = np.asarray(frames[low:high], dtype=np.float64)
+            measured = np.isfinite(part)
+            clean = part if measured.all() else np.where(measured, part, np.nan)
+            restored = self._restore(
+                bin_frames(clean, self.plan.factor), start - low, min(stretch, len(frames) - start)
+            )
+            restored = unbin_frames(restored, self.plan.factor, shape)
+            if not self.background:
+                np.clip(restored, 0, None, out=restored)
+            inside = measured[start - low : start - low + stretch]
+            result[start : start + stretch] = np.where(inside, restored, np.nan)
+        return result
+
+    def _restore(self, frames: np.ndarray, first: int, number: int) -> np.ndarray:
+        """Frames `first` to `first + number` of a stretch (t, y, x) that has been binned."""
+        values = self.normalization.forward(frames)
+        valid = np.isfinite(values)
+        values[~valid] = 0
+        valid = valid.astype(np.float32)
+        registration = (
+            Registration(values, self.plan.atom_width / self.plan.factor)
+            if self.use_time and len(values) > 1
+            else None
+        )
+        window = self.model.generator.window
+        results = np.empty((number, *values.shape[1:]), np.float32)
+        for i in range(number):
+            middle = first + i
+            stack = np.zeros((2, window, *values.shape[1:]), np.float32)
+            for slot in range(window):
+                j = middle + slot - window // 2
+                if j == middle:
+                    stack[:, slot] = values[j], valid[j]
+                elif self.use_time and 0 <= j < len(values):
+                    low, high = sorted((middle, j))
+                    shift = registration.shift(low, high)
+                    if j == low:
+                        shift = (-shift[0], -shift[1])
+                    stack[:, slot] = (values[j], valid[j]) if shift == (0, 0) else (
+                        move(values[j], shift), move(valid[j], shift))  # fmt: skip
+            results[i] = self._restore_window(*stack)
+        return results
+
+    def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        height, width = frames.shape[1:]
+        total = np.zeros((height, width), np.float32)
+        weights = np.zeros((height, width), np.float32)
+        for y in _tiles(height):
+            for x in _tiles(width):
+                atoms, background = self._network(frames[:, y, x], valid[:, y, x])
+                intensity = self.normalization.atoms(np.maximum(atoms, 0), background)
+                if self.background:
+                    intensity = (
+                        self.normalization.background(background)
+                        + self.normalization.sign * intensity
+                    )
+                weight = _ramp(y, height)[:, None] * _ramp(x, width)
+                total[y, x] += weight * intensity
+                weights[y, x] += weight
+        return total / weights
+
+    def _network(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Atoms and background (2, y, x), stabilised, of one window (t, y, x)."""
+        generator = self.model.generator
+        height, width = frames.shape[1:]
+        multiple = generator.multiple
+        pad = ((0, 0), (0, -height % multiple), (0, -width % multiple))
+        tensors = [torch.from_numpy(np.pad(a, pad))[None] for a in (frames, valid)]
+        # One network at a time per process: it uses all cores (or the whole GPU) by itself.
+        with _device_lock, torch.inference_mode():
+            generator.to(self.device, memory_format=torch.channels_last)
+            tensors = [
+                t.to(self.device).contiguous(memory_format=torch.channels_last) for t in tensors
+            ]
+            curvature = torch.tensor(
+                [self.normalization.curvature], device=self.device, dtype=torch.float32
+            )
+            output = generator(*tensors, curvature)[0, :, :height, :width]
+        return output.float().cpu().numpy()
+
+
+def _tiles(length: int) -> list[slice]:
+    """Overlapping slices that cover `length`, all of one size, starting at multiples of 8."""
+    if length <= TILE + OVERLAP:
+        return [slice(0, length)]
+    number = -(-(length - OVERLAP) // (TILE - OVERLAP))
+    starts = np.linspace(0, length - TILE, number) // 8 * 8
+    starts[-1] = length - TILE
+    return [slice(int(s), int(s) + TILE) for s in starts]
+
+
+def _ramp(tile: slice, length: int) -> np.ndarray:
+    """Weight of a tile's pixels along one axis: falling to its inner edges, 1 at the image's own."""
+    n = tile.stop - tile.start
+    x = np.arange(n) + 0.5
+    rise = np.ones(n) if tile.start == 0 else np.minimum(1, x / OVERLAP)
+    fall = np.ones(n) if tile.stop == length else np.minimum(1, x[::-1] / OVERLAP)
+    return (rise * fall).astype(np.float32)
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return str(torch.device(device))
+    if torch.cuda.is_available():
+        return "cuda"
+    return "cpu"

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How atoms are sampled: their width in pixels, coarser and finer grids, drift between frames."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import fft
+from scipy.interpolate import BSpline
+from scipy.ndimage import gaussian_filter
+
+
+def measure_atom_width(frames: np.ndarray) -> float | None:
+    """Gaussian width of the atoms, from the fall of the power spectrum.
+
+    Parameters
+    ----------
+    frames
+        (n, y, x), real and finite, at least 16 x 16 pixels.
+
+    Returns
+    -------
+    float or None
+        Standard deviation in pixels of the Gaussian spot that explains the spectrum; None when nothing stands out of
+        the noise at spatial frequencies where atoms would.
+
+    Notes
+    -----
+    For spots of width s the power falls as exp(-(2 pi s k)^2); the moment <k^2> of the power, weighted with k^4 so that
+    support and thickness count little, is 3 / (4 pi^2 s^2). Scan jitter and afterglow colour the noise along one
+    direction, atoms are alike in all: of the sectors along ky and along kx the weaker one counts.
+    """
+    frames = np.asarray(frames, np.float64)
+    n, height, width = frames.shape
+    window = np.hanning(height)[:, None] * np.hanning(width)
+    frames = (frames - frames.mean(axis=(1, 2), keepdims=True)) * window
+    power = np.mean(np.abs(fft.rfft2(frames)) ** 2, axis=0)
+    ky = np.abs(fft.fftfreq(height))[:, None]
+    kx = fft.rfftfreq(width)[None]
+    k = np.hypot(ky, kx)
+    edges = np.arange(0.015, 0.5, max(1.5 / min(height, width), 1 / 96))
+    centre = (edges[1:] + edges[:-1]) / 2
+    ratio = np.full(len(centre), np.inf)
+    error = np.zeros(len(centre))
+    for sector in (ky >= kx, ky <= kx):
+        sector = sector & (k < 0.5)
+        ring = np.digitize(k[sector], edges)
+        number = np.bincount(ring, minlength=len(edges) + 1)[1:-1]
+        level = np.bincount(ring, power[sector], len(edges) + 1)[1:-1] / np.maximum(number, 1)
+        ratio = np.minimum(ratio, level / max(np.median(level[centre > 0.4]), 1e-300))
+        # Power is exponentially distributed; the window leaves about a quarter of the points independent.
+        error = np.maximum(error, 1 / np.sqrt(np.maximum(n * number / 4, 1)))
+    # What is only a little above white is more likely coloured noise than atoms, unless there is nothing else.
+    for coloured in (0.3, 0.0):
+        signal = np.where(ratio - 1 > coloured + 4 * error, ratio - 1 - coloured, 0)
+        signal[centre > 0.4] = 0
+        weight = signal * centre**5
+        if np.count_nonzero(weight) >= 2:
+            moment = np.sum(weight * centre**2) / np.sum(weight)
+            return float(np.sqrt(3 / moment) / (2 * np.pi))
+    return None
+
+
+def bin_frames(frames: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over `factor` x `factor` pixels of frames (n, y, x); an incomplete last block repeats the edge.
+
+    NaN are left out of the mean; a block without any measured pixel is NaN.
+    """
+    if factor == 1:
+        return frames
+    n, height, width = frames.shape
+    pad = [(0, 0), (0, -height % factor), (0, -width % factor)]
+    frames = np.pad(frames, pad, mode="edge")
+    blocks = frames.reshape(n, frames.shape[1] // factor, factor, -1, factor)
+    measured = np.isfinite(blocks)
+    if measured.all():
+        return blocks.mean(axis=(2, 4))
+    number = measured.sum(axis=(2, 4))
+    total = np.where(measured, blocks, 0).sum(axis=(2, 4))
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def unbin_frames(frames: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
+    """Inverse of :func:`bin_frames` for smooth images: binning the result gives `frames` back.
+
+    Cubic splines whose means over the blocks are the given values, so that integrated intensities stay.
+    """
+    if factor == 1:
+        return frames
+    rows = _unbinning(frames.shape[1], factor)[: shape[0]]
+    columns = _unbinning(frames.shape[2], factor)[: shape[1]]
+    return np.matmul(np.matmul(rows, frames), columns.T)
+
+
+@lru_cache(maxsize=16)
+def _unbinning(length: int, factor: int) -> np.ndarray:
+    """Matrix (length * factor, length) from block means to samples of a cubic spline."""
+    fine = (np.arange(length * factor) + 0.5) / factor - 0.5
+    knots = np.arange(-2, 3, dtype=float)
+    bump = BSpline.basis_element(knots, extrapolate=False)
+    # Coefficients beyond the ends mirror the inner ones.
+    spline = np.zeros((length * factor, length))
+    for centre in range(-2, length + 2):
+        inner = min(max(centre if centre >= 0 else -centre - 1, 0), length - 1)
+        if centre >= length:
+            inner = max(2 * length - 1 - centre, 0)
+        spline[:, inner] += np.nan_to_num(bump(fine - centre))
+    means = spline.reshape(length, factor, length).mean(axis=1)
+    return np.ascontiguousarray((spline @ np.linalg.inv(means)).astype(np.float32))
+
+
+class Registration:
+    """Whole-pixel shifts between frames, from the cross-correlation of what atoms look like.
+
+    Parameters
+    ----------
+    frames
+        (t, y, x) float32 with unit noise, finite.
+    width
+        Width of the atoms in pixels.
+
+    Notes
+    -----
+    Only what stands out of the correlation's own noise counts; otherwise frames stay where they are. Of the equal
+    peaks of a crystal the nearest is taken.
+    """
+
+    def __init__(self, frames: np.ndarray, width: float):
+        _, height, length = frames.shape
+        self.shape = (height, length)
+        band = gaussian_filter(frames, (0, width, width)) - gaussian_filter(
+            frames, (0, 4 * width, 4 * width)
+        )
+        # A dopant or a bright particle must not outweigh everything else.
+        scale = np.maximum(band.std(axis=(1, 2), keepdims=True), 1e-6)
+        taper = np.hanning(height + 2)[1:-1, None] * np.hanning(length + 2)[1:-1]
+        band = np.clip(band / scale, -4, 4) * taper
+        self.spectra = fft.rfft2(band.astype(np.float32))
+        self.reach = max(4, min(64, height // 5, length // 5))
+
+    def shift(self, i: int, j: int) -> tuple[int, int]:
+        """How far (y, x) frame `j` must be moved to lie on frame `i`."""
+        correlation = fft.irfft2(self.spectra[i] * np.conj(self.spectra[j]), s=self.shape)
+        r = self.reach
+        near = np.roll(correlation, (r, r), (0, 1))[: 2 * r + 1, : 2 * r + 1]
+        y, x = np.ogrid[-r : r + 1, -r : r + 1]
+        noise = 1.4826 * np.median(np.abs(correlation - np.median(correlation)))
+        merit = near * (1 - 0.15 * np.hypot(y, x) / r)
+        best = np.unravel_index(np.argmax(merit), merit.shape)
+        if near[best] < 6 * noise or merit[best] < 1.02 * merit[r, r]:
+            return 0, 0
+        return int(best[0] - r), int(best[1] - r)
+
+
+def move(frame: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
+    """`frame` (y, x) moved by whole pixels; 0 where nothing comes in."""
+    moved = np.zeros_like(frame)
+    here, there = [], []
+    for step, length in zip(shift, frame.shape, strict=True):
+        here.append(slice(max(step, 0), length + min(step, 0)))
+        there.append(slice(max(-step, 0), length + min(-step, 0)))
+    moved[tuple(here)] = frame[tuple(there)]
+    return moved
