@@ -10,7 +10,9 @@ from os import PathLike
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
+from n2a.devices import has_bfloat16, pick_device
 from n2a.model import Noise2Atom, get_model
 from n2a.noise import background_level, estimate_noise
 from n2a.normalization import ANSCOMBE, Normalization
@@ -92,20 +94,21 @@ def plan_series(
     if min(sample.shape[-2:]) < 16:
         raise ValueError(f"the images are {sample.shape[-1]} x {sample.shape[-2]} pixels; expected at least "
                          "16 x 16: pass a larger region")  # fmt: skip
-    with np.errstate(invalid="ignore"):
-        # Infinities are as good as not measured; exact for integers up to 2^53.
-        sample = np.asarray(sample, np.float64)
-        sample = np.where(np.isfinite(sample), sample, np.nan)
     if not np.isfinite(sample).mean() > 0.05:
-        raise ValueError("the series has (almost) no finite pixels; expected measured intensities: "
-                         "crop it, or replace NaN and inf")  # fmt: skip
-    offset = np.nanmedian(sample)
-    span = np.nanmax(sample) - np.nanmin(sample)
+        raise ValueError(
+            "the series has (almost) no finite pixels; expected measured intensities: "
+            "crop it, or replace NaN and inf"
+        )
+    # Single precision suffices once the offset is gone, however large: instruments write millions.
+    offset = float(np.median(sample[np.isfinite(sample)]))
+    sample = np.subtract(sample, offset, dtype=np.float64).astype(np.float32)
+    sample[~np.isfinite(sample)] = np.nan
+    span = float(np.nanmax(sample) - np.nanmin(sample))
     if span == 0:
         raise ValueError(
             f"the series is constant ({offset:g} everywhere); there is nothing to denoise"
         )
-    filled = np.where(np.isfinite(sample), sample, offset) - offset
+    filled = np.nan_to_num(sample)
 
     width = atom_width
     if width is None:
@@ -121,15 +124,15 @@ def plan_series(
     noise = estimate_noise(binned)
     variance = noise.variance(level) + ANSCOMBE * noise.gain**2
     # An image without noise stays usable: nothing is divided by zero.
-    smallest = 1e-3 * float(np.nanpercentile(binned, 99.5) - np.nanpercentile(binned, 0.5))
-    standard = max(float(np.sqrt(variance)), smallest, 1e-6 * span)
+    low, high = np.nanpercentile(binned[:, ::2, ::2], (0.5, 99.5))
+    standard = max(float(np.sqrt(variance)), 1e-3 * float(high - low), 1e-6 * span)
     if width < 0.75 * NARROWEST:
         warnings.warn(
             f"atoms are only {width:.2g} px wide (standard deviation); the network was trained for {NARROWEST} px "
             "and more: record finer pixels, or check the result against the raw frames",
             stacklevel=3,
         )
-    return Plan(level, standard, noise.gain, contrast, float(width), factor)
+    return Plan(offset + level, standard, noise.gain, contrast, float(width), factor)
 
 
 def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
@@ -155,13 +158,11 @@ def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
 
 
 def _skewness(frames: np.ndarray, width: float) -> float:
-    from scipy.ndimage import gaussian_filter
-
     band = gaussian_filter(frames, (0, width, width)) - gaussian_filter(
         frames, (0, 3 * width, 3 * width)
     )
     # Single hot pixels must not decide.
-    low, high = np.quantile(band, (0.001, 0.999))
+    low, high = np.quantile(band[:, ::2, ::2], (0.001, 0.999))
     return float((np.clip(band, low, high) ** 3).mean())
 
 
@@ -197,7 +198,7 @@ class Predictor:
         self._source = model
         self.model = get_model(model)
         self.plan, self.background, self.use_time = plan, background, use_time
-        self.device = _device(device)
+        self.device = pick_device(device)
         self.halo = self.model.generator.window // 2 if use_time else 0
         self.normalization = Normalization(
             plan.level, plan.noise, plan.gain, 1 if plan.contrast == "bright" else -1
@@ -313,7 +314,11 @@ class Predictor:
             curvature = torch.tensor(
                 [self.normalization.curvature], device=self.device, dtype=torch.float32
             )
-            output = generator(*tensors, curvature)[0, :, :height, :width]
+            # Half the time where the processor has it, for less than 0.1 dB of PSNR.
+            with torch.autocast(
+                torch.device(self.device).type, torch.bfloat16, has_bfloat16(self.device)
+            ):
+                output = generator(*tensors, curvature)[0, :, :height, :width]
         return output.float().cpu().numpy()
 
 
@@ -334,11 +339,3 @@ def _ramp(tile: slice, length: int) -> np.ndarray:
     rise = np.ones(n) if tile.start == 0 else np.minimum(1, x / OVERLAP)
     fall = np.ones(n) if tile.stop == length else np.minimum(1, x[::-1] / OVERLAP)
     return (rise * fall).astype(np.float32)
-
-
-def _device(device: str) -> str:
-    if device != "auto":
-        return str(torch.device(device))
-    if torch.cuda.is_available():
-        return "cuda"
-    return "cpu"

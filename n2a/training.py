@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from n2a.devices import has_bfloat16
 from n2a.generator import PRESETS, Generator
 from n2a.losses import paired_decibels
 from n2a.pairs import PairSampler, Recipe
@@ -114,7 +115,7 @@ def pretrain(
 
 def _step(network: Generator, optimiser: torch.optim.Optimizer, pairs: Batch) -> float:
     device = pairs["frames"].device.type
-    with torch.autocast(device, torch.bfloat16, enabled=_has_bfloat16(device)):
+    with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
         output = network(
             pairs["frames"].contiguous(memory_format=torch.channels_last),
             pairs["valid"].contiguous(memory_format=torch.channels_last),
@@ -127,13 +128,6 @@ def _step(network: Generator, optimiser: torch.optim.Optimizer, pairs: Batch) ->
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimiser.step()
     return loss.item()
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is native: on other processors it is emulated and far slower than float32."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _mixed(pool: list[Batch], rng: np.random.Generator) -> Batch:
