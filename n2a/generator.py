@@ -128,10 +128,10 @@ class PaperGenerator(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.entry = nn.Sequential(_Pair(1, 64, 3, norm=False), _Branches(64, (1, 3, 5, 7)))
-        self.half = nn.Sequential(_shrink(64, 64), _Pair(64, 64, 3), _Branches(64, (3, 5)))
-        self.quarter = nn.Sequential(_shrink(64, 64), _Pair(64, 64, 3), _Branches(64, (3, 5)))
-        self.eighth = nn.Sequential(
+        self.first = nn.Sequential(_Pair(1, 64, 3, norm=False), _Branches(64, (1, 3, 5, 7)))
+        self.second = nn.Sequential(_shrink(64, 64), _Pair(64, 64, 3), _Branches(64, (3, 5)))
+        self.third = nn.Sequential(_shrink(64, 64), _Pair(64, 64, 3), _Branches(64, (3, 5)))
+        self.fourth = nn.Sequential(
             _shrink(64, 128), _Pair(128, 128, 3), _Branches(128, (3, 5)), _Pair(128, 192, 3)
         )
         self.residuals = nn.ModuleList(_Pair(192, 192, 3) for _ in range(16))
@@ -146,10 +146,10 @@ class PaperGenerator(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (b, 1, h, w) to the other domain, same shape."""
-        skips = [self.entry(x)]
-        skips.append(self.half(skips[-1]))
-        skips.append(self.quarter(skips[-1]))
-        x = self.eighth(skips[-1])
+        skips = [self.first(x)]
+        skips.append(self.second(skips[-1]))
+        skips.append(self.third(skips[-1]))
+        x = self.fourth(skips[-1])
         for residual in self.residuals:
             x = x + residual(x)
         for grow, decode in zip(self.grow, self.decode, strict=True):
