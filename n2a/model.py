@@ -64,13 +64,15 @@ class Noise2Atom:
         """What provenance records of a model."""
         return {"model": self.name, "model_digest": self.digest}
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, *, half: bool = False) -> None:
         """Write the model to one file; an existing file is replaced only by a whole one.
 
         Parameters
         ----------
         path
             File name; ``.n2a`` or ``.safetensors`` are customary.
+        half
+            Round the weights to half precision: half the size.
         """
         path = Path(path)
         description = {
@@ -78,8 +80,9 @@ class Noise2Atom:
             "generator": self.generator.configuration,
             "training": self.training,
         }
+        dtype = torch.float16 if half else torch.float32
         data = save_tensors(
-            {k: v.contiguous() for k, v in self.generator.state_dict().items()},
+            {k: v.to(dtype).contiguous() for k, v in self.generator.state_dict().items()},
             {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)},
         )
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
