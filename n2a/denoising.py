@@ -15,6 +15,7 @@ from n2a import signals
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import dask.array as da
     from hyperspy.api.signals import BaseSignal
 
     from n2a.model import Noise2Atom
@@ -109,7 +110,6 @@ def denoise(
     (dtype('float32'), True)
     """
     from n2a import __version__
-    from n2a.model import get_model
     from n2a.predictor import Predictor, plan_series
 
     signals.check_images(signal)
@@ -125,7 +125,6 @@ def denoise(
     if atom_width is not None:
         atom_width = signals.check_positive("atom_width", atom_width)
     axis = signals.resolve_time_axis(signal, time_axis)
-    model = get_model(model)
 
     frames = signals.stack_frames(signal, axis)
     plan = plan_series(
@@ -135,9 +134,7 @@ def denoise(
     predictor = Predictor(
         model, plan, background=background, device=device, use_time=axis is not None
     )
-    result = signals.unstack_frames(
-        _predict(frames, predictor, axis is not None, dtype), signal, axis
-    )
+    result = signals.unstack_frames(_predict(frames, predictor, dtype), signal, axis)
 
     target = signal if inplace else out
     if lazy_output is None:
@@ -153,7 +150,7 @@ def denoise(
         "denoising",
         {
             "version": __version__,
-            **model.summary(),
+            **predictor.model.summary(),
             "background": bool(background),
             **asdict(plan),
             "time_axis": None if axis is None else signals.axis_name(axis),
@@ -165,12 +162,11 @@ def denoise(
     return None
 
 
-def _predict(frames, predictor: Predictor, use_time: bool, dtype: np.dtype):
-    """Lazy prediction for an array (..., n, y, x), numpy or dask, in blocks of whole frames."""
+def _predict(frames: np.ndarray | da.Array, predictor: Predictor, dtype: np.dtype) -> da.Array:
+    """Lazy prediction for (..., n, y, x), in blocks of whole frames and their neighbours in time."""
     import dask.array as da
 
-    halo = predictor.halo if use_time else 0
-    length = frames.shape[-3]
+    halo, length = predictor.halo, frames.shape[-3]
     parts = []
     for start, stop in signals.frame_spans(frames.shape, length):
         first, last = max(0, start - halo), min(length, stop + halo)

@@ -21,7 +21,7 @@ TIME_NAMES = ("time", "t", "frame", "frames")
 # Pixels in one block: 32 MiB as float32, 16 frames of 512 x 512 twice over.
 BLOCK_PIXELS = 2**23
 # Shorter blocks would read and compute their neighbours in time more often than themselves.
-MIN_FRAMES = 4
+MIN_FRAMES = 8
 
 
 # Checks
@@ -199,18 +199,19 @@ def frame_blocks(frames: np.ndarray | da.Array, start: int, stop: int) -> da.Arr
     The blocks depend on the shape only, so that the same series gives the same result in memory
     and lazy.
     """
+    import dask
     import dask.array as da
 
     part = frames[..., start:stop, :, :]
-    room = BLOCK_PIXELS // math.prod(part.shape[-3:])
+    room = BLOCK_PIXELS // math.prod(frames.shape[-3:])
     chunks = list(part.shape)
     for axis in reversed(range(part.ndim - 3)):
         chunks[axis] = min(part.shape[axis], max(1, room))
         room //= chunks[axis]
-    if isinstance(part, da.Array):
-        return part.rechunk(tuple(chunks))
-    # Without a name there is no pass over the data to hash them.
-    return da.from_array(part, chunks=tuple(chunks), name=False)
+    if not isinstance(part, da.Array):
+        # The array itself: da.from_array would copy it, and read a memory-mapped file whole.
+        part = da.from_delayed(dask.delayed(part, traverse=False), part.shape, part.dtype)
+    return part.rechunk(tuple(chunks))
 
 
 def compute(
@@ -262,8 +263,7 @@ def with_data(signal: BaseSignal, data: np.ndarray | da.Array) -> BaseSignal:
     if not lazy:
         replace_data(new, data)
     elif new.navigator is None and signal.axes_manager.navigation_dimension:
-        old = signal if signal._lazy else signal.as_lazy()
-        new.navigator = old.nansum(old.axes_manager.signal_axes).T
+        new.navigator = signal.nansum(signal.axes_manager.signal_axes).T
     return new
 
 

@@ -130,9 +130,9 @@ class TestSignal:
 
     @pytest.mark.parametrize("chunks", [(1, 37, 53), (2, 10, 53), (5, 37, 7)])
     def test_lazy_equals_in_memory_in_blocks(self, chunks, monkeypatch):
-        s = make_series(shape=(11, 37, 53))
+        s = make_series(shape=(19, 37, 53))
         whole = s.n2a.css(lag=2)
-        monkeypatch.setattr(signals, "BLOCK_PIXELS", 4 * 37 * 53)
+        monkeypatch.setattr(signals, "BLOCK_PIXELS", 8 * 37 * 53)
         np.testing.assert_array_equal(s.n2a.css(lag=2).data, whole.data)
         lazy = s.as_lazy(chunks=chunks)
         curve = lazy.n2a.css(lag=2)
@@ -149,12 +149,12 @@ class TestSignal:
             largest.append(block.shape[0])
             return block
 
-        monkeypatch.setattr(signals, "BLOCK_PIXELS", 4 * 37 * 53)
+        monkeypatch.setattr(signals, "BLOCK_PIXELS", 8 * 37 * 53)
         frames = make_frames(shape=(40, 37, 53)).astype(np.float32)
         data = da.from_array(frames, chunks=(1, -1, -1)).map_blocks(load, dtype=np.float32)
         n2a.css(hs.signals.Signal2D(data).as_lazy())
         assert max(largest) == 1
-        assert signals.frame_spans(data.shape, 39)[0][1] <= 4
+        assert signals.frame_spans(data.shape, 39)[0][1] <= 8
 
     def test_other_navigation_axes_stay(self):
         frames = np.stack([make_frames(shape=(4, 3, 20, 21), seed=i) for i in range(2)])
