@@ -24,10 +24,11 @@ FWHM = 2 * np.sqrt(2 * np.log(2))
 
 @dataclass
 class Atoms:
-    """Columns of a series in pixels: (t, n, 2) positions as (y, x) and (t, n) intensities."""
+    """Columns of a series in pixels: (t, n, 2) positions as (y, x), (t, n) intensities, (t, 2) drift of the scene."""
 
     positions: np.ndarray
     intensities: np.ndarray
+    path: np.ndarray
 
     def table(self, shape: tuple[int, int]) -> np.ndarray:
         """Rows (frame, y, x, intensity) of the columns that lie inside the images, in pixels."""
@@ -437,7 +438,9 @@ def paper_images(
     images = render(*(torch.from_numpy(a) for a in (positions, intensities, sigma)), shape).numpy()
     low = images.min(axis=(1, 2), keepdims=True)
     span = np.maximum(images.max(axis=(1, 2), keepdims=True) - low, 1e-12)
-    return (images - low) / span, Atoms(positions, intensities / span[:, :, 0])
+    return (images - low) / span, Atoms(
+        positions, intensities / span[:, :, 0], np.zeros((number, 2))
+    )
 
 
 def _physical(structure, frames, shape, rng, *, n_atoms, number, kind, nearest, brightness, pattern, spacing,
@@ -446,7 +449,7 @@ def _physical(structure, frames, shape, rng, *, n_atoms, number, kind, nearest, 
     path = structures.drift(frames, drift, rng)
     extent = np.array(shape, float)
     if structure == "empty":
-        return Atoms(np.zeros((frames, 0, 2)), np.zeros((frames, 0)))
+        return Atoms(np.zeros((frames, 0, 2)), np.zeros((frames, 0)), path)
     if structure in ("crystal", "2d"):
         margin = 4 * spacing + 2 * np.abs(path).max()
         columns = structures.lattice(
@@ -466,7 +469,7 @@ def _physical(structure, frames, shape, rng, *, n_atoms, number, kind, nearest, 
     loose = structures.scattered(singles, shape, nearest, rng)
     moved, _ = structures.hops(np.repeat(loose[None], frames, 0), hop, nearest, rng)
     positions = np.concatenate([*bodies, moved], axis=1) + path[:, None]
-    return Atoms(positions, np.full(positions.shape[:2], brightness))
+    return Atoms(positions, np.full(positions.shape[:2], brightness), path)
 
 
 def _signal(
