@@ -302,16 +302,22 @@ def record(signal: BaseSignal, node: str, values: dict) -> None:
     signal.metadata.set_item(f"n2a.{node}", dict(values))
 
 
-def attach_atoms(signal: BaseSignal, table: np.ndarray) -> None:
-    """Keep a table (n, 4) of frame, y, x, intensity with a signal; positions in units of the axes."""
+def attach_atoms(signal: BaseSignal, table: np.ndarray, path: np.ndarray) -> None:
+    """Keep with a signal a table (n, 4) of frame, y, x, intensity, and the drift (t, 2) of the scene.
+
+    Lengths are in units of the axes.
+    """
     # Not in metadata, which HyperSpy copies at every operation.
     signal.original_metadata.set_item("n2a.atoms", np.asarray(table, np.float64))
+    signal.original_metadata.set_item("n2a.drift", np.asarray(path, np.float64))
 
 
-def attached_atoms(signal: BaseSignal) -> np.ndarray | None:
-    """The table of :func:`attach_atoms`, or None."""
+def attached_atoms(signal: BaseSignal) -> tuple[np.ndarray | None, np.ndarray]:
+    """The table of :func:`attach_atoms`, or None, and the drift, of length 0 when there is none."""
     table = signal.original_metadata.get_item("n2a.atoms", None)
-    return None if table is None else np.asarray(table).reshape(-1, 4)
+    path = signal.original_metadata.get_item("n2a.drift", ())
+    path = np.asarray(path, float).reshape(-1, 2)
+    return None if table is None else np.asarray(table).reshape(-1, 4), path
 
 
 def curve_over_time(

@@ -177,7 +177,7 @@ def simulate(
             (height, width),
         ).numpy()
         title = f"simulated {structure}"
-    return _signal(images, atoms.table((height, width)), frames, scale, frame_time, title)
+    return _signal(images, atoms, frames, scale, frame_time, title)
 
 
 def simulate_like(
@@ -338,12 +338,17 @@ def acquire(
         raise ValueError("'clean' must hold finite, non-negative intensities and something brighter than 0; it "
                          f"spans {stack.min():g} to {top:g}: subtract its background or replace NaN")  # fmt: skip
     rate = stack.reshape(-1, *stack.shape[-2:]) * (dose / top)
-    path = np.zeros((len(rate), 2))
+    atoms, path = attached_atoms(clean)
+    # The film moves with the scene: as simulated, and by the drift that is added here.
+    step = [axis.scale for axis in reversed(clean.axes_manager.signal_axes)]
+    path = np.zeros((len(rate), 2)) if len(path) != len(rate) else path / step
+    added = np.zeros_like(path)
     if drift:
-        path = structures.drift(len(rate), np.sqrt(2) * drift, np.random.default_rng(seed))
+        added = structures.drift(len(rate), np.sqrt(2) * drift, np.random.default_rng(seed))
         rate = np.stack(
-            [shift(f, p, order=3, mode="nearest") for f, p in zip(rate, path, strict=True)]
+            [shift(f, p, order=3, mode="nearest") for f, p in zip(rate, added, strict=True)]
         )
+        path = path + added
     size = pixel_size(clean)
     counts = acquisition.acquire_counts(
         torch.from_numpy(rate.astype(np.float32)),
@@ -362,12 +367,15 @@ def acquire(
     noisy.metadata.General.title = f"noisy {clean.metadata.General.title}".strip()
     record(noisy, "acquisition", {**numbers, "slope": slope, "offset": offset, "seed": seed,
                                   "counts_per_unit": float(dose / top)})  # fmt: skip
-    atoms = attached_atoms(clean)
     if atoms is not None and drift:
-        step = [axis.scale for axis in reversed(clean.axes_manager.signal_axes)]
-        atoms = atoms.copy()
-        atoms[:, 1:3] += path[atoms[:, 0].astype(int)] * step
-        attach_atoms(noisy, atoms)
+        frame = atoms[:, 0].astype(int)
+        if len(frame) and frame.max() >= len(rate):
+            raise ValueError(
+                "'drift' needs the series as it was simulated; crop frames after acquire"
+            )
+        moved = atoms.copy()
+        moved[:, 1:3] += added[frame] * step
+        attach_atoms(noisy, moved, path * step)
     return noisy
 
 
@@ -400,7 +408,7 @@ def atoms_of(signal) -> np.ndarray:
     """
     from n2a.signals import attached_atoms
 
-    table = attached_atoms(signal)
+    table, _ = attached_atoms(signal)
     if table is None:
         raise ValueError(
             f"{signal!r} knows no atoms; expected a signal from n2a.simulate or n2a.acquire"
@@ -457,7 +465,7 @@ def _physical(structure, frames, shape, rng, *, n_atoms, number, kind, nearest, 
             edge=edge, vacancies=vacancies, dopants=dopants,
         )  # fmt: skip
         still = np.repeat(columns.positions[None] - margin, frames, 0)
-        return Atoms(still + path[:, None], np.repeat(columns.intensities[None], frames, 0))
+        return Atoms(still + path[:, None], np.repeat(columns.intensities[None], frames, 0), path)
     bodies = []
     singles = n_atoms if structure == "atoms" else max(2, n_atoms // 8)
     if structure == "cluster":
@@ -473,8 +481,8 @@ def _physical(structure, frames, shape, rng, *, n_atoms, number, kind, nearest, 
 
 
 def _signal(
-    images: np.ndarray, table: np.ndarray, frames: int, scale: float, frame_time: float, title: str
-):
+    images: np.ndarray, atoms: Atoms, frames: int, scale: float, frame_time: float, title: str
+) -> Signal2D:
     from hyperspy.api import signals
 
     from n2a.signals import attach_atoms
@@ -491,7 +499,8 @@ def _signal(
         images.astype(np.float32) if frames else images[0].astype(np.float32), axes=axes
     )
     signal.metadata.General.title = title
-    attach_atoms(signal, table * np.array([1, scale, scale, 1]))
+    table = atoms.table(images.shape[1:]) * np.array([1, scale, scale, 1])
+    attach_atoms(signal, table, atoms.path * scale)
     return signal
 
 
