@@ -9,7 +9,6 @@ from hyperspy.extensions import ALL_EXTENSIONS
 import n2a
 from n2a import signals
 
-
 # Rounding of the input reaches the result through the plan, and where the network runs in bfloat16
 # (8 bits) it shows: 1 % of the brightest atoms.
 CLOSE = 0.4
