@@ -193,7 +193,7 @@ def _predict_block(
     others = block.shape[:-3]
     result = np.empty((*others, stop - start, *block.shape[-2:]), dtype)
     for index in np.ndindex(others):
-        result[index] = _cast(predictor(block[index])[start:stop], dtype)
+        result[index] = _cast(predictor(block[index], start, stop), dtype)
     return result
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import struct
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Noise2Atom:
         window = self.generator.window
         return f"Noise2Atom({self.name!r}, window of {window} frames, {count:.2f} M parameters)"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the network's configuration and weights."""
         total = hashlib.sha256(json.dumps(self.generator.configuration, sort_keys=True).encode())
@@ -144,6 +144,12 @@ def _from_box(name: str) -> Noise2Atom:
     return Noise2Atom._parse(data, f"{name} (weights in the box)")
 
 
+@lru_cache(maxsize=4)
+def _from_file(path: str, _changed: int, _size: int) -> Noise2Atom:
+    """Read once per process, and again when the file has changed."""
+    return Noise2Atom.load(path)
+
+
 def get_model(model: Noise2Atom | str | os.PathLike | None = None) -> Noise2Atom:
     """The model that is meant: None or ``"fast"`` for the weights in the box, a path, or a model itself.
 
@@ -159,7 +165,10 @@ def get_model(model: Noise2Atom | str | os.PathLike | None = None) -> Noise2Atom
     if isinstance(model, str) and model in BOX:
         return _from_box(model)
     if isinstance(model, (str, os.PathLike)):
-        return Noise2Atom.load(model)
+        if not os.path.isfile(model):
+            return Noise2Atom.load(model)
+        state = os.stat(model)
+        return _from_file(os.path.abspath(model), state.st_mtime_ns, state.st_size)
     raise ValueError(
         f"'model' is a {type(model).__name__}; expected None or one of {list(BOX)} for the weights in the box, the "
         "path of a saved model, or an n2a.Noise2Atom"

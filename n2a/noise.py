@@ -64,7 +64,9 @@ def estimate_noise(frames: np.ndarray) -> Noise:
         raise ValueError(
             "'frames' have no 8x8 block of finite pixels; expected larger images or fewer NaN"
         )
-    order = np.argsort(mean, kind="stable")
+    # Rounded, so that scaling the frames does not reorder blocks of equal brightness.
+    relative = (mean - mean.min()) / max(np.ptp(mean), 1e-300)
+    order = np.argsort(relative.round(5), kind="stable")
     classes = np.array_split(order, max(1, min(16, len(order) // 12)))
     x = np.array([np.median(mean[c]) for c in classes])
     # Without the top tenth, where the hot pixels and the sharpest edges are; that lowers the mean by some 4 %.

@@ -7,6 +7,7 @@ import threading
 import warnings
 from dataclasses import asdict, dataclass
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,14 @@ from n2a.devices import has_bfloat16, pick_device
 from n2a.model import Noise2Atom, get_model
 from n2a.noise import background_level, estimate_noise
 from n2a.normalization import ANSCOMBE, Normalization
-from n2a.sampling import Registration, bin_frames, measure_atom_width, move, unbin_frames
+from n2a.sampling import (
+    band_spectrum,
+    bin_frames,
+    find_shift,
+    measure_atom_width,
+    move,
+    unbin_frames,
+)
 
 # Atoms as wide as this or narrower are seen by the network as they are, wider ones binned until they are.
 WIDEST = 3.0
@@ -166,6 +174,14 @@ def _skewness(frames: np.ndarray, width: float) -> float:
     return float((np.clip(band, low, high) ** 3).mean())
 
 
+class _Frame(NamedTuple):
+    """One frame as the network sees it; its spectrum serves the registration."""
+
+    values: np.ndarray
+    valid: np.ndarray
+    spectrum: np.ndarray | None
+
+
 class Predictor:
     """Denoises blocks of neighbouring frames with one model and one plan.
 
@@ -225,60 +241,67 @@ class Predictor:
             self.device,
         )
 
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Denoise frames (t, y, x) of any real dtype; float32 in their units comes back, NaN where they are NaN.
+    def __call__(self, frames: np.ndarray, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Denoise frames (t, y, x) of any real dtype.
 
-        Every frame of the result depends on `halo` frames on each side of it only.
+        Parameters
+        ----------
+        frames
+            Neighbours in time, if `use_time`.
+        start, stop
+            Which of them are wanted; the others are only looked at.
+
+        Returns
+        -------
+        numpy.ndarray
+            (stop - start, y, x) float32 in the units of the frames, NaN where they are not finite. Each depends on
+            the `halo` frames on each side of it only.
         """
-        shape = frames.shape[-2:]
-        result = np.empty(frames.shape, np.float32)
-        reach = self.halo
-        # A sliding stretch keeps memory independent of the length of the block.
-        stretch = 8
-        for start in range(0, len(frames), stretch):
-            low, high = max(0, start - reach), min(len(frames), start + stretch + reach)
-            part = np.asarray(frames[low:high], dtype=np.float64)
-            measured = np.isfinite(part)
-            clean = part if measured.all() else np.where(measured, part, np.nan)
-            restored = self._restore(
-                bin_frames(clean, self.plan.factor), start - low, min(stretch, len(frames) - start)
-            )
-            restored = unbin_frames(restored, self.plan.factor, shape)
+        stop = len(frames) if stop is None else stop
+        result = np.empty((stop - start, *frames.shape[-2:]), np.float32)
+        prepared: dict[int, _Frame] = {}
+        for i in range(start, stop):
+            low, high = max(0, i - self.halo), min(len(frames), i + self.halo + 1)
+            # Only the frames of one window are in memory, however long the series.
+            prepared = {j: prepared.get(j) or self._prepare(frames[j]) for j in range(low, high)}
+            restored = self._restore_window(*self._window(prepared, i))
+            restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)
-            inside = measured[start - low : start - low + stretch]
-            result[start : start + stretch] = np.where(inside, restored, np.nan)
+            restored[~np.isfinite(frames[i])] = np.nan
+            result[i - start] = restored
         return result
 
-    def _restore(self, frames: np.ndarray, first: int, number: int) -> np.ndarray:
-        """Frames `first` to `first + number` of a stretch (t, y, x) that has been binned."""
-        values = self.normalization.forward(frames)
+    def _prepare(self, frame: np.ndarray) -> _Frame:
+        finite = np.isfinite(frame)
+        if not finite.all():
+            frame = np.where(finite, frame, np.nan)
+        values = self.normalization.forward(bin_frames(frame[None], self.plan.factor)[0])
         valid = np.isfinite(values)
         values[~valid] = 0
-        valid = valid.astype(np.float32)
-        registration = (
-            Registration(values, self.plan.atom_width / self.plan.factor)
-            if self.use_time and len(values) > 1
-            else None
-        )
-        window = self.model.generator.window
-        results = np.empty((number, *values.shape[1:]), np.float32)
-        for i in range(number):
-            middle = first + i
-            stack = np.zeros((2, window, *values.shape[1:]), np.float32)
-            for slot in range(window):
-                j = middle + slot - window // 2
-                if j == middle:
-                    stack[:, slot] = values[j], valid[j]
-                elif self.use_time and 0 <= j < len(values):
-                    low, high = sorted((middle, j))
-                    shift = registration.shift(low, high)
-                    if j == low:
-                        shift = (-shift[0], -shift[1])
-                    stack[:, slot] = (values[j], valid[j]) if shift == (0, 0) else (
-                        move(values[j], shift), move(valid[j], shift))  # fmt: skip
-            results[i] = self._restore_window(*stack)
-        return results
+        spectrum = None
+        if self.halo:
+            spectrum = band_spectrum(values, self.plan.atom_width / self.plan.factor)
+        return _Frame(values, valid, spectrum)
+
+    def _window(self, frames: dict[int, _Frame], i: int) -> tuple[np.ndarray, np.ndarray]:
+        """The frames around `i`, moved onto it, and which of their pixels were measured."""
+        middle = frames[i]
+        shape = (2, self.model.generator.window, *middle.values.shape)
+        stack = np.zeros(shape, np.float32)
+        for j, frame in frames.items():
+            slot = j - i + shape[1] // 2
+            stack[:, slot] = frame.values, frame.valid
+            if j == i:
+                continue
+            # The same pair gives the same shift from both sides.
+            first, second = (middle, frame) if i < j else (frame, middle)
+            shift = find_shift(first.spectrum, second.spectrum, middle.values.shape)
+            if i > j:
+                shift = (-shift[0], -shift[1])
+            if shift != (0, 0):
+                stack[0, slot], stack[1, slot] = (move(a, shift) for a in stack[:, slot])
+        return stack[0], stack[1]
 
     def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
         height, width = frames.shape[1:]

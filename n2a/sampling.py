@@ -68,13 +68,15 @@ def bin_frames(frames: np.ndarray, factor: int) -> np.ndarray:
     """
     if factor == 1:
         return frames
-    n, height, width = frames.shape
+    height, width = frames.shape[1:]
     pad = [(0, 0), (0, -height % factor), (0, -width % factor)]
     frames = np.pad(frames, pad, mode="edge")
-    blocks = frames.reshape(n, frames.shape[1] // factor, factor, -1, factor)
+    blocks = frames.reshape(len(frames), frames.shape[1] // factor, factor, -1, factor)
     measured = np.isfinite(blocks)
     if measured.all():
-        return blocks.mean(axis=(2, 4))
+        # Sums of integers are exact; float32 loses nothing that float16 or float32 frames have.
+        total = blocks.sum(axis=(2, 4), dtype=np.float64)
+        return total / factor**2
     number = measured.sum(axis=(2, 4))
     total = np.where(measured, blocks, 0).sum(axis=(2, 4))
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
@@ -109,50 +111,51 @@ def _unbinning(length: int, factor: int) -> np.ndarray:
     return np.ascontiguousarray((spline @ np.linalg.inv(means)).astype(np.float32))
 
 
-class Registration:
-    """Whole-pixel shifts between frames, from the cross-correlation of what atoms look like.
+def band_spectrum(frame: np.ndarray, width: float) -> np.ndarray:
+    """Spectrum of what atoms of standard deviation `width` look like in a frame (y, x), for :func:`find_shift`."""
+    height, length = frame.shape
+    # A dopant or a bright particle must not outweigh everything else.
+    spread = 4 * frame.std()
+    frame = np.clip(frame - frame.mean(), -spread, spread)
+    frame *= np.hanning(height + 2)[1:-1, None].astype(np.float32)
+    frame *= np.hanning(length + 2)[1:-1].astype(np.float32)
+    return fft.rfft2(frame) * _band(height, length, width)
+
+
+@lru_cache(maxsize=4)
+def _band(height: int, length: int, width: float) -> np.ndarray:
+    k2 = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(length) ** 2
+    # Smoothed as much as the atoms are wide, less what is four times as wide: support, thickness.
+    band = np.exp(-2 * (np.pi * width) ** 2 * k2) - np.exp(-2 * (4 * np.pi * width) ** 2 * k2)
+    return band.astype(np.float32)
+
+
+def find_shift(first: np.ndarray, second: np.ndarray, shape: tuple[int, int]) -> tuple[int, int]:
+    """How far (y, x), in whole pixels, the second frame must be moved to lie on the first.
 
     Parameters
     ----------
-    frames
-        (t, y, x) float32 with unit noise, finite.
-    width
-        Width of the atoms in pixels.
+    first, second
+        From :func:`band_spectrum`.
+    shape
+        Of the frames.
 
     Notes
     -----
-    Only what stands out of the correlation's own noise counts; otherwise frames stay where they are. Of the equal
-    peaks of a crystal the nearest is taken.
+    Cross-correlation. Only what stands out of the correlation's own noise counts; otherwise frames stay where they
+    are. Of the nearly equal peaks of a crystal a near one is taken, at most a fifth of the frame away.
     """
-
-    def __init__(self, frames: np.ndarray, width: float):
-        _, height, length = frames.shape
-        self.shape = (height, length)
-        # A dopant or a bright particle must not outweigh everything else.
-        spread = 4 * frames.std(axis=(1, 2), keepdims=True)
-        middle = frames.mean(axis=(1, 2), keepdims=True)
-        frames = np.clip(frames - middle, -spread, spread)
-        frames *= np.hanning(height + 2)[1:-1, None].astype(np.float32)
-        frames *= np.hanning(length + 2)[1:-1].astype(np.float32)
-        k2 = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(length) ** 2
-        # Smoothed as much as the atoms are wide, less what is four times as wide: support, thickness.
-        band = np.exp(-2 * (np.pi * width) ** 2 * k2) - np.exp(-2 * (4 * np.pi * width) ** 2 * k2)
-        self.spectra = fft.rfft2(frames) * band.astype(np.float32)
-        self.reach = max(4, min(64, height // 5, length // 5))
-
-    def shift(self, i: int, j: int) -> tuple[int, int]:
-        """How far (y, x) frame `j` must be moved to lie on frame `i`."""
-        correlation = fft.irfft2(self.spectra[i] * np.conj(self.spectra[j]), s=self.shape)
-        r = self.reach
-        near = np.roll(correlation, (r, r), (0, 1))[: 2 * r + 1, : 2 * r + 1]
-        y, x = np.ogrid[-r : r + 1, -r : r + 1]
-        sample = correlation[::3, ::3]
-        noise = 1.4826 * np.median(np.abs(sample - np.median(sample)))
-        merit = near * (1 - 0.15 * np.hypot(y, x) / r)
-        best = np.unravel_index(np.argmax(merit), merit.shape)
-        if near[best] < 6 * noise or merit[best] < 1.02 * merit[r, r]:
-            return 0, 0
-        return int(best[0] - r), int(best[1] - r)
+    r = max(4, min(64, shape[0] // 5, shape[1] // 5))
+    correlation = fft.irfft2(first * np.conj(second), s=shape)
+    near = np.roll(correlation, (r, r), (0, 1))[: 2 * r + 1, : 2 * r + 1]
+    y, x = np.ogrid[-r : r + 1, -r : r + 1]
+    sample = correlation[::3, ::3]
+    noise = 1.4826 * np.median(np.abs(sample - np.median(sample)))
+    merit = near * (1 - 0.15 * np.hypot(y, x) / r)
+    best = np.unravel_index(np.argmax(merit), merit.shape)
+    if near[best] < 6 * noise or merit[best] < 1.02 * merit[r, r]:
+        return 0, 0
+    return int(best[0] - r), int(best[1] - r)
 
 
 def move(frame: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

@@ -20,8 +20,8 @@ TIME_NAMES = ("time", "t", "frame", "frames")
 
 # Pixels in one block: 32 MiB as float32, 16 frames of 512 x 512 twice over.
 BLOCK_PIXELS = 2**23
-# Shorter blocks would read and compute their neighbours in time more often than themselves.
-MIN_FRAMES = 8
+# Shorter blocks would read their neighbours in time more often than themselves.
+MIN_FRAMES = 4
 
 
 # Checks
@@ -169,15 +169,19 @@ def unstack_frames(frames: da.Array, signal: BaseSignal, time_axis=None) -> da.A
     return frames.transpose(tuple(np.argsort(order).tolist()))
 
 
-def sample_frames(frames: np.ndarray | da.Array, count: int = 8, size: int = 1024) -> np.ndarray:
-    """Up to `count` frames (n, y, x), spread evenly over (..., n, y, x).
+def sample_frames(
+    frames: np.ndarray | da.Array, pixels: int = 2**20, size: int = 512
+) -> np.ndarray:
+    """Some frames (n, y, x), spread evenly over (..., n, y, x): about `pixels` pixels, 4 to 16 frames.
 
     Of frames larger than `size` pixels on a side the middle is taken.
     """
     import dask
 
     number = math.prod(frames.shape[:-2])
-    picks = np.unique(np.linspace(0, number - 1, min(count, number)).round().astype(int))
+    area = math.prod(min(n, size) for n in frames.shape[-2:])
+    count = min(number, max(4, min(16, pixels // area)))
+    picks = np.unique(np.linspace(0, number - 1, count).round().astype(int))
     window = tuple(
         slice((n - min(n, size)) // 2, (n - min(n, size)) // 2 + min(n, size))
         for n in frames.shape[-2:]

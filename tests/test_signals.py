@@ -155,7 +155,7 @@ class TestFrames:
         frames = signals.stack_frames(s, signals.resolve_time_axis(s))
         sample = signals.sample_frames(frames)
         number = int(np.prod(shape[:-2]))
-        assert len(sample) == min(8, number)
+        assert len(sample) == min(16, number)
         flat = frames.reshape(-1, 5, 6)
         np.testing.assert_array_equal(sample[[0, -1]], flat[[0, -1]])
         steps = np.diff(sample[:, 0, 0]) / 30
