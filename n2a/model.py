@@ -57,7 +57,7 @@ class Noise2Atom:
         """SHA-256 of the network's configuration and weights."""
         total = hashlib.sha256(json.dumps(self.generator.configuration, sort_keys=True).encode())
         for name, tensor in sorted(self.generator.state_dict().items()):
-            total.update(name.encode() + tensor.contiguous().numpy().tobytes())
+            total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
     def summary(self) -> dict[str, str]:
@@ -82,7 +82,7 @@ class Noise2Atom:
         }
         dtype = torch.float16 if half else torch.float32
         data = save_tensors(
-            {k: v.to(dtype).contiguous() for k, v in self.generator.state_dict().items()},
+            {k: v.cpu().to(dtype).contiguous() for k, v in self.generator.state_dict().items()},
             {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)},
         )
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

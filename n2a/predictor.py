@@ -325,24 +325,23 @@ class Predictor:
         """Atoms and background (2, y, x), stabilised, of one window (t, y, x)."""
         generator = self.model.generator
         height, width = frames.shape[1:]
-        multiple = generator.multiple
-        pad = ((0, 0), (0, -height % multiple), (0, -width % multiple))
-        tensors = [torch.from_numpy(np.pad(a, pad))[None] for a in (frames, valid)]
+        pad = ((0, 0), (0, -height % generator.multiple), (0, -width % generator.multiple))
+        if np.any(pad):
+            frames, valid = np.pad(frames, pad), np.pad(valid, pad)
+        # Half the time where the processor has bfloat16, for less than 0.1 dB of PSNR.
+        fast = has_bfloat16(self.device)
+        dtype = torch.bfloat16 if fast else torch.float32
         # One network at a time per process: it uses all cores (or the whole GPU) by itself.
         with _device_lock, torch.inference_mode():
             generator.to(self.device, memory_format=torch.channels_last)
-            tensors = [
-                t.to(self.device).contiguous(memory_format=torch.channels_last) for t in tensors
+            inputs = [
+                torch.from_numpy(a)[None].to(self.device, dtype, memory_format=torch.channels_last)
+                for a in (frames, valid)
             ]
-            curvature = torch.tensor(
-                [self.normalization.curvature], device=self.device, dtype=torch.float32
-            )
-            # Half the time where the processor has it, for less than 0.1 dB of PSNR.
-            with torch.autocast(
-                torch.device(self.device).type, torch.bfloat16, has_bfloat16(self.device)
-            ):
-                output = generator(*tensors, curvature)[0, :, :height, :width]
-        return output.float().cpu().numpy()
+            curvature = torch.tensor([self.normalization.curvature], device=self.device)
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, fast):
+                output = generator(*inputs, curvature)[0, :, :height, :width]
+            return output.float().cpu().numpy()
 
 
 def _tiles(length: int) -> list[slice]:

@@ -233,7 +233,21 @@ class TestInstrument:
             speeds.append(np.hypot(*steps).mean())
         assert np.mean(speeds) == pytest.approx(2, rel=0.4)
 
-    def test_film_drifts_with_the_atoms(self):
+    def test_film_drifts_with_the_scene(self):
+        clean = n2a.simulate(structure="empty", shape=(64, 64), frames=3, drift=0.1, seed=3)
+        clean.data[:, 0, 0] = 1  # something that the dose refers to
+        film = n2a.acquire(
+            clean, dose=1e6, support=1.0, texture=0.3, texture_length=0.05, slope=0, dtype="float64", seed=1
+        ).data[:, 1:, 1:]  # fmt: skip
+        assert np.corrcoef(film[0].ravel(), film[2].ravel())[0, 1] < 0.5
+        still = n2a.simulate(structure="empty", shape=(64, 64), frames=3, drift=0, seed=3)
+        still.data[:, 0, 0] = 1
+        film = n2a.acquire(
+            still, dose=1e6, support=1.0, texture=0.3, texture_length=0.05, slope=0, dtype="float64", seed=1
+        ).data[:, 1:, 1:]  # fmt: skip
+        assert np.corrcoef(film[0].ravel(), film[2].ravel())[0, 1] > 0.99
+
+    def test_film_moves_along_its_path(self):
         path = torch.tensor([[0.0, 0.0], [3.0, -7.0]])
         film = acquisition.acquire_counts(
             torch.zeros(2, 64, 48), generator(1), support=1e6, texture=0.2, texture_length=3.0, slope=0.0,
@@ -245,8 +259,10 @@ class TestInstrument:
     def test_part_of_a_series_can_be_recorded(self):
         clean = n2a.simulate(shape=(48, 48), frames=6, seed=1)
         for part in (clean.inav[2:5], clean.inav[5]):
-            noisy = n2a.acquire(part, dose=20, drift=1.0, seed=2)
+            noisy = n2a.acquire(part, dose=20, seed=2)
             assert noisy.data.shape == part.data.shape
+            with pytest.raises(ValueError, match="'drift'.*crop frames after"):
+                n2a.acquire(part, dose=20, drift=1.0, seed=2)
 
 
 class TestSignal:
