@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The notebooks, executed with quick parameters, on simulated and on real input."""
+
+import json
+import sys
+from pathlib import Path
+
+import hyperspy.api as hs
+import matplotlib.image
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio
+
+import n2a
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+papermill = pytest.importorskip("papermill", reason="install n2a[notebooks] to run the notebooks")
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+pytestmark = pytest.mark.skipif(
+    not (NOTEBOOKS / "params.toml").is_file(), reason="installed without the notebooks"
+)
+
+
+def parameter_sets() -> dict[str, dict[str, dict]]:
+    return tomllib.loads((NOTEBOOKS / "params.toml").read_text(encoding="utf-8"))
+
+
+class Executed:
+    """A notebook after its execution: what stands on its page, and what it left in a folder."""
+
+    def __init__(self, name: str, folder: Path, **parameters):
+        parameters = {**parameter_sets()[name]["quick"], **parameters}
+        self.output = folder / "output"
+        notebook = papermill.execute_notebook(
+            NOTEBOOKS / f"{name}.ipynb",
+            folder / f"{name}.ipynb",
+            parameters={**parameters, "output_dir": str(self.output)},
+            kernel_name="python3",
+            cwd=folder,
+            progress_bar=False,
+        )
+        outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+        streams = [o for o in outputs if o.output_type == "stream"]
+        self.text = "".join(o.text for o in streams if o.name == "stdout")
+        self.complaints = "".join(o.text for o in streams if o.name == "stderr")
+        self.figures = sum("image/png" in o.get("data", {}) for o in outputs)
+
+    def assert_saved_figure_shows_something(self, stem: str):
+        picture = matplotlib.image.imread(self.output / f"{stem}.png")[..., :3]
+        assert min(picture.shape[:2]) > 600
+        assert picture.std() > 0.1
+        assert (self.output / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def calibration(signal) -> list[tuple]:
+    axes = signal.axes_manager._axes
+    return [(a.name, a.size, a.scale, a.offset, a.units, a.navigate) for a in axes]
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+@pytest.mark.parametrize("name", ["00_train_weights", "01_quickstart"])
+def test_parameter_sets_name_parameters_of_their_notebook(name):
+    known = set(papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb"))
+    sets = parameter_sets()[name]
+    assert set(sets) == {"quick", "book"}
+    assert "output_dir" in known
+    for values in sets.values():
+        assert set(values) <= known
+
+
+def test_every_notebook_has_parameter_sets():
+    assert {p.stem for p in NOTEBOOKS.glob("*.ipynb")} == set(parameter_sets())
+
+
+def test_training_leaves_weights_that_denoise(tmp_path):
+    page = Executed("00_train_weights", tmp_path)
+    weights = page.output / "toy.safetensors"
+    card = json.loads((page.output / "toy.json").read_text(encoding="utf-8"))
+    model = n2a.Noise2Atom.load(weights)
+    assert (model.name, model.digest) == ("toy", card["digest"])
+    assert card["steps"] > 0
+    assert not list(page.output.glob("*.partial*"))
+    assert page.figures >= 2
+
+    noisy = n2a.acquire(n2a.simulate(shape=(48, 48), frames=3, seed=1), dose=10, seed=1)
+    denoised = noisy.n2a.denoise(weights)
+    assert denoised.metadata.n2a.denoising.model_digest == model.digest
+    assert np.isfinite(denoised.data).all()
+
+
+class TestQuickstartOnASimulatedSeries:
+    @pytest.fixture(scope="class")
+    def page(self, tmp_path_factory):
+        return Executed("01_quickstart", tmp_path_factory.mktemp("simulated"))
+
+    @pytest.fixture(scope="class")
+    def saved(self, page):
+        names = ("noisy", "truth", "denoised")
+        return {name: hs.load(page.output / f"simulated_{name}.hspy") for name in names}
+
+    def test_result_has_the_axes_of_the_series(self, saved):
+        assert calibration(saved["denoised"]) == calibration(saved["noisy"])
+        assert saved["denoised"].data.dtype == np.float32
+
+    def test_result_is_nearer_to_the_truth_than_a_blur(self, saved):
+        truth, noisy = saved["truth"].data, saved["noisy"].data.astype(np.float32)
+
+        def decibels(values):
+            return peak_signal_noise_ratio(truth, values, data_range=float(truth.max()))
+
+        # A blur cannot tell the support from the atoms, so it is told here: the best factor and offset.
+        blurs = [gaussian_filter(noisy, (0, s, s)) for s in (1, 1.5, 2, 3, 4)]
+        fits = [np.polyfit(b.ravel(), truth.ravel(), 1) for b in blurs]
+        best = max(decibels(a * b + c) for (a, c), b in zip(fits, blurs))
+        assert decibels(saved["denoised"].data) > best
+
+    def test_result_says_what_was_done(self, saved):
+        done = saved["denoised"].metadata.n2a.denoising
+        assert done.model_digest == n2a.get_model().digest
+        assert (done.contrast, done.time_axis, done.background) == ("bright", "time", False)
+
+    def test_figure_is_saved(self, page):
+        page.assert_saved_figure_shows_something("simulated_denoised")
+
+    def test_page_is_complete_and_without_warnings(self, page):
+        assert page.figures == 6
+        assert "model_digest" in page.text
+        assert page.complaints == ""
+
+
+class TestQuickstartOnRealFiles:
+    def test_single_image_of_mos2(self, data_dir, tmp_path):
+        path = data_dir / "example_Se_implanted_MoS2.dm3"
+        page = Executed("01_quickstart", tmp_path, path=str(path))
+        raw, denoised = hs.load(path), hs.load(page.output / f"{path.stem}_denoised.hspy")
+        assert calibration(denoised) == calibration(raw)
+        assert denoised.data.min() >= 0
+        # In units of the file but above its background: the offset of three million is gone.
+        assert 0 < np.percentile(denoised.data, 99) < np.ptp(raw.data)
+        blurred = gaussian_filter(raw.data.astype(float), 3)
+        assert correlation(denoised.data, blurred - gaussian_filter(blurred, 20)) > 0.8
+        assert denoised.metadata.n2a.denoising.contrast == "bright"
+        page.assert_saved_figure_shows_something(f"{path.stem}_denoised")
+        assert "single image" in page.text
+        assert page.complaints == ""
+
+    def test_series_of_dark_atoms(self, data_dir, tmp_path):
+        path = data_dir / "stem_abf_data_imagestack.hspy"
+        page = Executed("01_quickstart", tmp_path, path=str(path))
+        raw, denoised = hs.load(path), hs.load(page.output / f"{path.stem}_denoised.hspy")
+        assert calibration(denoised) == calibration(raw)
+        assert denoised.data.min() >= 0
+        blurred = gaussian_filter(raw.data.astype(float), (0, 3, 3))
+        assert correlation(denoised.data, blurred) < -0.8
+        assert denoised.metadata.n2a.denoising.contrast == "dark"
+        both = [s.n2a.css(data_range=20000).metadata.n2a.css.mean for s in (raw, denoised)]
+        assert both[0] < both[1]
+        page.assert_saved_figure_shows_something(f"{path.stem}_denoised")
+        assert page.figures == 5
+        assert page.complaints == ""
+
+
+class TestQuickstartOnOtherFiles:
+    def test_four_dimensions_and_one_setting_of_each_kind(self, tmp_path):
+        noisy = n2a.acquire(n2a.simulate(shape=(48, 64), frames=3, seed=2), dose=10, seed=2)
+        noisy = hs.stack([noisy, noisy])
+        noisy.save(tmp_path / "positions.hspy")
+        page = Executed(
+            "01_quickstart",
+            tmp_path,
+            path="positions.hspy",
+            background=True,
+            lazy=True,
+            frame=0,
+            zoom=[0.4, 0.3, 0.3],
+        )
+        denoised = hs.load(page.output / "positions_denoised.hspy")
+        assert calibration(denoised) == calibration(noisy)
+        # With its background the result has the mean of the raw frames.
+        assert denoised.data.mean() == pytest.approx(noisy.data.mean(), rel=0.05)
+        assert page.figures == 5
+
+    def test_a_file_without_images_is_refused_with_the_remedy(self, tmp_path):
+        hs.signals.Signal1D(np.ones((4, 20))).save(tmp_path / "spectra.hspy")
+        with pytest.raises(
+            papermill.PapermillExecutionError, match=r"no real images.*spectra.*transpose"
+        ):
+            Executed("01_quickstart", tmp_path, path="spectra.hspy")
