@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is measured on the benchmark set: fidelity, and the detection of atoms.
+
+One detector serves all methods. It takes local maxima of an image of bright atoms, by their
+height (an image of dark atoms is turned over before). A maximum is refined to a fraction of a pixel by a least-squares
+parabola over its surroundings. Going from the highest to the lowest, each maximum is matched to
+the nearest free column within 0.5 angstrom. Columns without a maximum of their own in the
+noise-free image (overlapping neighbours) and those within one atom width of the edge are not
+judged: finding them is neither right nor wrong.
+
+Matching in the order of height makes the matches at a threshold a part of those at any lower
+one, so that the best F1 over all thresholds is exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.spatial import cKDTree
+from skimage.metrics import structural_similarity
+
+TOLERANCE = 0.05  # nm
+#: Minimal distances of two maxima (atom widths) among which the tuned detector chooses, and the
+#: blur (atom widths) that it may subtract as background; None subtracts nothing.
+MIN_DISTANCES = (0.75, 1.25, 1.75)
+BACKGROUNDS = (None, 4.0)
+#: The untuned detector: its threshold is this part of the height of the weakest columns.
+FIXED_FRACTION = 1 / 3
+FIXED_MIN_DISTANCE = 1.25
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Local maxima in a series: frame, row, column (px), height, from the highest down."""
+
+    frame: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    height: np.ndarray
+
+
+def psnr(image, truth):
+    """Peak signal-to-noise ratio in dB; the peak is the range of the truth of the series."""
+    error = np.mean((np.asarray(image, np.float64) - truth) ** 2)
+    return float(10 * np.log10(float(np.ptp(truth)) ** 2 / error)) if error > 0 else np.inf
+
+
+def ssim(image, truth):
+    """Mean structural similarity of the frames (Gaussian window of 1.5 px)."""
+    return float(
+        np.mean(
+            [
+                structural_similarity(
+                    a.astype(np.float64),
+                    b.astype(np.float64),
+                    data_range=float(np.ptp(truth)),
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
+                )
+                for a, b in zip(image, truth)
+            ]
+        )
+    )
+
+
+def detect(frames, atom_width, min_distance=FIXED_MIN_DISTANCE, background=None):
+    """Local maxima in squares of `min_distance` (in atom widths, as is `background`) around."""
+    frames = np.asarray(frames, np.float64)
+    if background is not None:
+        sigma = background * atom_width
+        frames = frames - gaussian_filter(frames, (0, sigma, sigma))
+    radius = max(1, round(min_distance * atom_width))
+    maximum = frames == maximum_filter(frames, (1, 2 * radius + 1, 2 * radius + 1))
+    maximum &= frames > frames.min(axis=(1, 2), keepdims=True)
+    frame, row, column = np.nonzero(maximum)
+    height = frames[frame, row, column]
+    order = np.argsort(-height, kind="stable")
+    frame, row, column, height = frame[order], row[order], column[order], height[order]
+    dy, dx = _refine(frames, frame, row, column, max(1, round(0.7 * atom_width)))
+    return Detections(frame, row + dy, column + dx, height)
+
+
+def _refine(frames, frame, row, column, radius):
+    """Offsets of the top of a least-squares parabola, at most 1 px in each direction."""
+    y, x = (v.ravel() for v in np.mgrid[-radius : radius + 1, -radius : radius + 1])
+    solve = np.linalg.pinv(np.column_stack([np.ones_like(x), x, y, x * x, y * y, x * y]))
+    padded = np.pad(frames, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
+    values = padded[frame[:, None], row[:, None] + radius + y, column[:, None] + radius + x]
+    _, bx, by, xx, yy, xy = (values @ solve.T).T
+    determinant = 4 * xx * yy - xy**2
+    good = (determinant > 0) & (xx < 0)
+    safe = np.where(good, determinant, 1)
+    dx = np.where(good, (xy * by - 2 * yy * bx) / safe, 0)
+    dy = np.where(good, (xy * bx - 2 * xx * by) / safe, 0)
+    return np.clip(dy, -1, 1), np.clip(dx, -1, 1)
+
+
+def match(found, series):
+    """Match detections to the columns of a series.
+
+    Returns
+    -------
+    verdict : numpy.ndarray
+        Per detection 1 (a judged column), 0 (not judged), -1 (no column there).
+    distance : numpy.ndarray
+        Distance of the matched pair in px, NaN otherwise.
+    total : int
+        Number of judged columns.
+    """
+    tolerance = TOLERANCE / series.pixel_size
+    height, width = series.atoms.shape[1:]
+    margin = series.atom_width
+
+    def inside(row, column):
+        return (
+            (row >= margin)
+            & (column >= margin)
+            & (row <= height - 1 - margin)
+            & (column <= width - 1 - margin)
+        )
+
+    sites = series.sites
+    judged = sites["resolved"] & inside(sites["row"], sites["column"])
+    verdict = np.where(inside(found.row, found.column), -1, 0)
+    distance = np.full(len(verdict), np.nan)
+    for frame in range(len(series.atoms)):
+        here = np.flatnonzero(sites["frame"] == frame)
+        mine = np.flatnonzero(found.frame == frame)
+        if not len(here) or not len(mine):
+            continue
+        tree = cKDTree(np.column_stack([sites["row"][here], sites["column"][here]]))
+        points = np.column_stack([found.row[mine], found.column[mine]])
+        free = np.ones(len(here), bool)
+        for detection, near in zip(mine, tree.query_ball_point(points, tolerance)):
+            if not near:
+                continue
+            near = np.array(near)
+            offsets = np.hypot(
+                sites["row"][here[near]] - found.row[detection],
+                sites["column"][here[near]] - found.column[detection],
+            )
+            order = np.argsort(offsets)
+            taken = [i for i in order if free[near[i]] and judged[here[near[i]]]]
+            if taken:
+                free[near[taken[0]]] = False
+                verdict[detection] = 1
+                distance[detection] = offsets[taken[0]]
+            elif not judged[here[near]].all():
+                verdict[detection] = 0
+    return verdict, distance, int(judged.sum())
+
+
+def f1_at(verdict, distance, total, keep):
+    """F1 and the root-mean-square distance (px) of the detections `keep`."""
+    true = int((verdict[keep] == 1).sum())
+    false = int((verdict[keep] == -1).sum())
+    offsets = distance[keep][verdict[keep] == 1]
+    rms = float(np.sqrt(np.mean(offsets**2))) if len(offsets) else np.nan
+    return 2 * true / max(true + false + total, 1), rms
+
+
+def tuned_detection(frames, series):
+    """The best F1 over thresholds, minimal distances and backgrounds, chosen with the truth.
+
+    Returns
+    -------
+    dict
+        ``f1``, ``rms_px``, ``threshold`` (height after background subtraction),
+        ``min_distance``, ``background`` and ``found``, the `Detections` above the threshold.
+    """
+    best = {"f1": -1.0}
+    for background in BACKGROUNDS:
+        for distance in MIN_DISTANCES:
+            found = detect(frames, series.atom_width, distance, background)
+            # with four times as many maxima as columns, F1 is below one half
+            found = _first(found, 4 * len(series.sites) + 50)
+            verdict, offsets, total = match(found, series)
+            true = np.cumsum(verdict == 1)
+            false = np.cumsum(verdict == -1)
+            if not len(true) or not total:
+                continue
+            curve = 2 * true / (true + false + total)
+            # equal heights stand or fall together
+            last = np.append(found.height[1:] < found.height[:-1], True)
+            index = int(np.argmax(np.where(last, curve, -1)))
+            if curve[index] > best["f1"]:
+                f1, rms = f1_at(verdict, offsets, total, slice(0, index + 1))
+                best = {
+                    "f1": f1,
+                    "rms_px": rms,
+                    "threshold": float(found.height[index]),
+                    "min_distance": distance,
+                    "background": background,
+                    "found": _first(found, index + 1),
+                }
+    return best
+
+
+def fixed_detection(atoms, observation):
+    """Detection in domain C with nothing tuned but the series' own scale.
+
+    The threshold is `FIXED_FRACTION` of the height of the weakest columns, the 10th percentile of
+    the resolved ones.
+    """
+    series = observation.series
+    weakest = np.percentile(heights(series, series.sites["resolved"]), 10) * observation.unit
+    found = detect(atoms, series.atom_width)
+    found = _first(found, int((found.height >= FIXED_FRACTION * weakest).sum()))
+    verdict, offsets, total = match(found, series)
+    f1, rms = f1_at(verdict, offsets, total, slice(None))
+    return {"f1": f1, "rms_px": rms, "found": found}
+
+
+def _first(found, count):
+    return Detections(
+        found.frame[:count], found.row[:count], found.column[:count], found.height[:count]
+    )
+
+
+def heights(series, which):
+    """Values of the noise-free atoms at the columns `which`, fractions of the beam."""
+    sites = series.sites[which]
+    row, column = (
+        np.clip(np.rint(sites[axis]).astype(int), 0, size - 1)
+        for axis, size in zip(("row", "column"), series.atoms.shape[1:])
+    )
+    return series.atoms[sites["frame"], row, column]
+
+
+def false_atoms(frames, atom_width, height):
+    """False atoms per frame of empty support.
+
+    An atom is a local maximum of at least a third of `height`, the peak of a single atom, whose
+    intensity within two atom widths is at least a third of that of a Gaussian of that height.
+    """
+    found = detect(frames, atom_width)
+    keep = found.height >= FIXED_FRACTION * height
+    radius = round(2 * atom_width)
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disc = y**2 + x**2 <= radius**2
+    single = height * np.exp(-(y**2 + x**2) / (2 * atom_width**2))[disc].sum()
+    count = 0
+    padded = np.pad(frames, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
+    for frame, row, column in zip(found.frame[keep], found.row[keep], found.column[keep]):
+        r, c = round(row), round(column)
+        window = padded[frame, r : r + 2 * radius + 1, c : c + 2 * radius + 1]
+        count += window[disc].sum() >= FIXED_FRACTION * single
+    return count / len(frames)
+
+
+def filled_vacancies(found, series):
+    """Part of the empty columns at which an atom is reported; NaN where there are none."""
+    empty = series.vacancies[series.vacancies["count"] == 2]
+    if not len(empty):
+        return np.nan
+    tolerance = TOLERANCE / series.pixel_size
+    filled = 0
+    for one in empty:
+        here = found.frame == one["frame"]
+        offsets = np.hypot(found.row[here] - one["row"], found.column[here] - one["column"])
+        filled += bool((offsets <= tolerance).any())
+    return filled / len(empty)
