@@ -151,12 +151,28 @@ def _from_file(path: str, _changed: int, _size: int) -> Noise2Atom:
 
 
 def get_model(model: Noise2Atom | str | os.PathLike | None = None) -> Noise2Atom:
-    """The model that is meant: None or ``"fast"`` for the weights in the box, a path, or a model itself.
+    """The model that is meant; files are read once per process.
+
+    Parameters
+    ----------
+    model
+        None or ``"fast"`` for the weights in the box, the path of a saved model, or a model itself.
+
+    Returns
+    -------
+    Noise2Atom
+        Ready to be passed to :func:`n2a.denoise`.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If `model` is none of these, or its file cannot be read.
+
+    Examples
+    --------
+    >>> import n2a
+    >>> n2a.get_model("fast").generator.window
+    5
     """
     if isinstance(model, Noise2Atom):
         return model
