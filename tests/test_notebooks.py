@@ -98,15 +98,17 @@ def test_training_leaves_weights_that_denoise(tmp_path):
     assert np.isfinite(denoised.data).all()
 
 
-class TestQuickstartOnASimulatedSeries:
-    @pytest.fixture(scope="class")
-    def page(self, tmp_path_factory):
-        return Executed("01_quickstart", tmp_path_factory.mktemp("simulated"))
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Execute the quickstart on its default input."""
+    return Executed("01_quickstart", tmp_path_factory.mktemp("simulated"))
 
-    @pytest.fixture(scope="class")
-    def saved(self, page):
+
+class TestQuickstartOnASimulatedSeries:
+    @pytest.fixture
+    def saved(self, simulated):
         names = ("noisy", "truth", "denoised")
-        return {name: hs.load(page.output / f"simulated_{name}.hspy") for name in names}
+        return {name: hs.load(simulated.output / f"simulated_{name}.hspy") for name in names}
 
     def test_result_has_the_axes_of_the_series(self, saved):
         assert calibration(saved["denoised"]) == calibration(saved["noisy"])
@@ -129,13 +131,13 @@ class TestQuickstartOnASimulatedSeries:
         assert done.model_digest == n2a.get_model().digest
         assert (done.contrast, done.time_axis, done.background) == ("bright", "time", False)
 
-    def test_figure_is_saved(self, page):
-        page.assert_saved_figure_shows_something("simulated_denoised")
+    def test_figure_is_saved(self, simulated):
+        simulated.assert_saved_figure_shows_something("simulated_denoised")
 
-    def test_page_is_complete_and_without_warnings(self, page):
-        assert page.figures == 6
-        assert "model_digest" in page.text
-        assert page.complaints == ""
+    def test_page_is_complete_and_without_warnings(self, simulated):
+        assert simulated.figures == 6
+        assert "model_digest" in simulated.text
+        assert simulated.complaints == ""
 
 
 class TestQuickstartOnRealFiles:
@@ -154,6 +156,7 @@ class TestQuickstartOnRealFiles:
         assert "single image" in page.text
         assert page.complaints == ""
 
+    @pytest.mark.filterwarnings("ignore:Loading old file version")
     def test_series_of_dark_atoms(self, data_dir, tmp_path):
         path = data_dir / "stem_abf_data_imagestack.hspy"
         page = Executed("01_quickstart", tmp_path, path=str(path))
