@@ -260,11 +260,12 @@ class Predictor:
         stop = len(frames) if stop is None else stop
         result = np.empty((stop - start, *frames.shape[-2:]), np.float32)
         prepared: dict[int, _Frame] = {}
+        shifts: dict[tuple[int, int], tuple[int, int]] = {}
         for i in range(start, stop):
             low, high = max(0, i - self.halo), min(len(frames), i + self.halo + 1)
             # Only the frames of one window are in memory, however long the series.
             prepared = {j: prepared.get(j) or self._prepare(frames[j]) for j in range(low, high)}
-            restored = self._restore_window(*self._window(prepared, i))
+            restored = self._restore_window(*self._window(prepared, i, shifts))
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)
@@ -284,8 +285,10 @@ class Predictor:
             spectrum = band_spectrum(values, self.plan.atom_width / self.plan.factor)
         return _Frame(values, valid, spectrum)
 
-    def _window(self, frames: dict[int, _Frame], i: int) -> tuple[np.ndarray, np.ndarray]:
-        """The frames around `i`, moved onto it, and which of their pixels were measured."""
+    def _window(
+        self, frames: dict[int, _Frame], i: int, shifts: dict
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The frames around `i`, moved onto it, and which of their pixels were measured; `shifts` are kept."""
         middle = frames[i]
         shape = (2, self.model.generator.window, *middle.values.shape)
         stack = np.zeros(shape, np.float32)
@@ -294,11 +297,11 @@ class Predictor:
             stack[:, slot] = frame.values, frame.valid
             if j == i:
                 continue
-            # The same pair gives the same shift from both sides.
-            first, second = (middle, frame) if i < j else (frame, middle)
-            shift = find_shift(first.spectrum, second.spectrum, middle.values.shape)
-            if i > j:
-                shift = (-shift[0], -shift[1])
+            pair = min(i, j), max(i, j)
+            if pair not in shifts:
+                spectra = (frames[k].spectrum for k in pair)
+                shifts[pair] = find_shift(*spectra, middle.values.shape)
+            shift = shifts[pair] if i < j else (-shifts[pair][0], -shifts[pair][1])
             if shift != (0, 0):
                 stack[0, slot], stack[1, slot] = (move(a, shift) for a in stack[:, slot])
         return stack[0], stack[1]
@@ -327,7 +330,7 @@ class Predictor:
         height, width = frames.shape[1:]
         pad = ((0, 0), (0, -height % generator.multiple), (0, -width % generator.multiple))
         if np.any(pad):
-            frames, valid = np.pad(frames, pad), np.pad(valid, pad)
+            frames, valid = (np.pad(a, pad, mode="reflect") for a in (frames, valid))
         # Half the time where the processor has bfloat16, for less than 0.1 dB of PSNR.
         fast = has_bfloat16(self.device)
         dtype = torch.bfloat16 if fast else torch.float32

@@ -66,15 +66,23 @@ def multislice(
     interpolation=3,
     seed=0,
 ):
-    """Images of the detectors over the whole cell: array (detector, rows = y, columns = x)."""
+    """Images of the detectors over the whole cell, and the columns that they show.
+
+    The images have the shape (detector, rows = y, columns = x). With so few phonon configurations
+    thermal displacement moves a column: its mean position over the configurations is the truth.
+    """
+    frozen = abtem.FrozenPhonons(atoms, num_configs=phonons, sigmas=0.08, seed=seed)
+    shaken = frozen.to_atoms_ensemble().trajectory
+    mean = atoms.copy()
+    mean.positions = np.mean([one.positions for one in shaken], axis=0)
+    columns = project(mean)
     path = cache / f"{name}.npy"
     if path.exists():
-        return np.load(path)
+        return np.load(path), columns
     sampling = wavelength(optics["energy"]) / (2 * 1.5 * 1.15 * optics["haadf"][1] * 1e-3)
     x, y = atoms.cell.lengths()[:2]
     gpts = [int(np.ceil(length / sampling / interpolation)) for length in (x, y)]
     grid = [interpolation * next_fast_len(n) for n in gpts]
-    frozen = abtem.FrozenPhonons(atoms, num_configs=phonons, sigmas=0.08, seed=seed)
     potential = abtem.Potential(frozen, gpts=grid, slice_thickness=slice_thickness)
     matrix = abtem.SMatrix(
         potential=potential,
@@ -92,7 +100,7 @@ def multislice(
     cache.mkdir(parents=True, exist_ok=True)
     np.save(path, images)
     print(f"{name}: {len(atoms)} atoms, {potential.gpts}, {len(matrix)} waves, {gpts} positions")
-    return images
+    return images, columns
 
 
 def evaluate(image, cell, pixel, origin, optics, shape=(FRAME, FRAME)):
@@ -388,7 +396,7 @@ def make(cache):
     rng = np.random.default_rng(20201123)
 
     single = in_cell(Atoms("Pt", positions=[(0, 0, 0)]), 12.0, 12.0)
-    pt = multislice(single, OPTICS_200, cache, "pt_single", interpolation=1)
+    pt, lone = multislice(single, OPTICS_200, cache, "pt_single", interpolation=1)
     grid = 0.1
     fine = evaluate(pt[0], (12.0, 12.0), grid, (0, 0), OPTICS_200, (120, 120))
     sigma_200 = grid * fit_sigma(fine, 60, 60, 7)
@@ -396,7 +404,9 @@ def make(cache):
 
     side = 32.0
     film_atoms = carbon_film(rng, side)
-    film = multislice(film_atoms, OPTICS_200, cache, "film", interpolation=4, slice_thickness=3.0)
+    film, _ = multislice(
+        film_atoms, OPTICS_200, cache, "film", interpolation=4, slice_thickness=3.0
+    )
 
     # (a) a cluster that rotates and drifts: multislice of every frame
     pixel, cell = 0.13, 20.8
@@ -404,10 +414,10 @@ def make(cache):
     frames, columns, origins = [], [], []
     for i, atoms in enumerate(cluster_frames(rng)):
         atoms = in_cell(atoms, cell, cell)
-        image = multislice(atoms, OPTICS_200, cache, f"cluster_{i}", seed=i)[0]
+        (image,), shown = multislice(atoms, OPTICS_200, cache, f"cluster_{i}", seed=i)
         origin = np.full(2, (cell - FRAME * pixel) / 2) + path[i]
         frames.append(evaluate(image, (cell, cell), pixel, origin, OPTICS_200))
-        columns.append(project(atoms))
+        columns.append(shown)
         origins.append(origin)
     series["cluster"] = {
         "atoms": np.stack(frames),
@@ -423,9 +433,9 @@ def make(cache):
     pieces = []
     for i, count in enumerate((5, 8, 13, 19)):
         atoms = in_cell(small_cluster(rng, count), 16.0, 16.0)
-        image = multislice(atoms, OPTICS_200, cache, f"piece_{i}", seed=i)[0]
-        pieces.append((image, 16.0, project(atoms)))
-    pieces.append((pt[0], 12.0, project(single)))
+        (image,), shown = multislice(atoms, OPTICS_200, cache, f"piece_{i}", seed=i)
+        pieces.append((image, 16.0, shown))
+    pieces.append((pt[0], 12.0, lone))
     for name, pixel, clusters, singles, gain in (
         ("hopping", 0.11, (1, 2), 9, 1.0),
         ("hopping_coarse", 0.26, (0, 1, 2, 3), 26, 12.0),
@@ -435,15 +445,15 @@ def make(cache):
     # (c) MoS2
     atoms, vacancies = mos2(rng)
     cell = atoms.cell.lengths()[:2]
-    image = multislice(
+    (image,), shown = multislice(
         atoms, OPTICS_80, cache, "mos2", phonons=2, slice_thickness=1.6, interpolation=2
-    )[0]
+    )
     pixel = 0.16
     path = drift_path(rng, 7, (0.03, 0.09))
     origins = (cell[::-1] - FRAME * pixel) / 2 + path
     truth = np.stack([evaluate(image, cell, pixel, origin, OPTICS_80) for origin in origins])
     tungsten = in_cell(Atoms("W", positions=[(0, 0, 0)]), 12.0, 12.0)
-    image_w = multislice(tungsten, OPTICS_80, cache, "w_single", interpolation=1)[0]
+    (image_w,), _ = multislice(tungsten, OPTICS_80, cache, "w_single", interpolation=1)
     fine = evaluate(image_w, (12.0, 12.0), grid, (0, 0), OPTICS_80, (120, 120))
     sigma_80 = grid * fit_sigma(fine, 60, 60, 8)
     # thin patches of contamination: the film's texture under a smooth mask, a quarter of a metal
@@ -455,7 +465,7 @@ def make(cache):
     series["mos2"] = {
         "atoms": truth,
         "support": level * patch * texture,
-        "sites": site_table([project(atoms)] * 7, pixel, origins),
+        "sites": site_table([shown] * 7, pixel, origins),
         "vacancies": site_table([with_counts(vacancies)] * 7, pixel, origins),
         "pixel": pixel,
         "sigma": sigma_80 / pixel,
@@ -466,9 +476,9 @@ def make(cache):
     # (d) gold edge
     atoms = gold_wedge(rng)
     cell = atoms.cell.lengths()[:2]
-    image = multislice(atoms, OPTICS_200, cache, "gold", phonons=2, slice_thickness=4.078 / 8**0.5)[
-        0
-    ]
+    (image,), shown = multislice(
+        atoms, OPTICS_200, cache, "gold", phonons=2, slice_thickness=4.078 / 8**0.5
+    )
     pixel = 0.15
     path = drift_path(rng, 6, (0.04, 0.10))
     origins = np.array([0.3, (cell[0] - FRAME * pixel) / 2]) + path
@@ -476,7 +486,7 @@ def make(cache):
     series["gold_edge"] = {
         "atoms": np.stack([evaluate(image, cell, pixel, o, OPTICS_200) for o in origins]),
         "support": np.zeros((6, FRAME, FRAME)),
-        "sites": site_table([project(atoms)] * 6, pixel, origins),
+        "sites": site_table([shown] * 6, pixel, origins),
         "pixel": pixel,
         "sigma": sigma_200 / pixel,
         "detector": {"gain": 8.0, "offset": 16.0, "read_noise": 0.2},
@@ -500,7 +510,7 @@ def make(cache):
     # (f) SrTiO3, ABF and HAADF of one calculation
     atoms, vacancies = strontium_titanate(rng)
     cell = atoms.cell.lengths()[:2]
-    both = multislice(
+    both, shown = multislice(
         atoms,
         OPTICS_200,
         cache,
@@ -521,7 +531,7 @@ def make(cache):
         series[name] = {
             "atoms": truth,
             "support": support,
-            "sites": site_table([project(atoms)] * 5, pixel, origins),
+            "sites": site_table([shown] * 5, pixel, origins),
             "vacancies": site_table([with_counts(vacancies)] * 5, pixel, origins),
             "pixel": pixel,
             "sigma": sigma_200 / pixel,

@@ -22,7 +22,7 @@ from skimage.metrics import structural_similarity
 TOLERANCE = 0.05  # nm
 #: Minimal distances of two maxima (atom widths) among which the tuned detector chooses, and the
 #: blur (atom widths) that it may subtract as background; None subtracts nothing.
-MIN_DISTANCES = (0.75, 1.25, 1.75)
+MIN_DISTANCES = (0.75, 1.5)
 BACKGROUNDS = (None, 4.0)
 #: The untuned detector: its threshold is this part of the height of the weakest columns.
 FIXED_FRACTION = 1 / 3
