@@ -107,15 +107,16 @@ def plan_series(
             "the series has (almost) no finite pixels; expected measured intensities: "
             "crop it, or replace NaN and inf"
         )
-    # Single precision suffices once the offset is gone, however large: instruments write millions.
     offset = float(np.median(sample[np.isfinite(sample)]))
-    sample = np.subtract(sample, offset, dtype=np.float64).astype(np.float32)
+    sample = np.subtract(sample, offset, dtype=np.float64)
     sample[~np.isfinite(sample)] = np.nan
     span = float(np.nanmax(sample) - np.nanmin(sample))
     if span == 0:
         raise ValueError(
             f"the series is constant ({offset:g} everywhere); there is nothing to denoise"
         )
+    # From here on intensities are 0 at the offset and span 1: single precision suffices for any units.
+    sample = (sample / span).astype(np.float32)
     filled = np.nan_to_num(sample)
 
     width = atom_width
@@ -133,14 +134,21 @@ def plan_series(
     variance = noise.variance(level) + ANSCOMBE * noise.gain**2
     # An image without noise stays usable: nothing is divided by zero.
     low, high = np.nanpercentile(binned[:, ::2, ::2], (0.5, 99.5))
-    standard = max(float(np.sqrt(variance)), 1e-3 * float(high - low), 1e-6 * span)
+    standard = max(float(np.sqrt(variance)), 1e-3 * float(high - low), 1e-6)
     if width < 0.75 * NARROWEST:
         warnings.warn(
             f"atoms are only {width:.2g} px wide (standard deviation); the network was trained for {NARROWEST} px "
             "and more: record finer pixels, or check the result against the raw frames",
             stacklevel=3,
         )
-    return Plan(offset + level, standard, noise.gain, contrast, float(width), factor)
+    return Plan(
+        level=offset + span * level,
+        noise=span * standard,
+        gain=span * noise.gain,
+        contrast=contrast,
+        atom_width=float(width),
+        factor=factor,
+    )
 
 
 def _plausible_width(measured: float | None, pixel_size: float | None) -> float:

@@ -37,6 +37,8 @@ class Executed:
 
     def __init__(self, name: str, folder: Path, **parameters):
         parameters = {**parameter_sets()[name]["quick"], **parameters}
+        # Papermill passes an unknown name and goes on with the default.
+        assert set(parameters) <= set(papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb"))
         self.output = folder / "output"
         notebook = papermill.execute_notebook(
             NOTEBOOKS / f"{name}.ipynb",

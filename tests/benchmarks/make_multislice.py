@@ -32,7 +32,7 @@ from ase.cluster import Octahedron
 from ase.neighborlist import neighbor_list
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.fft import next_fast_len
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 from scipy.optimize import curve_fit
 from scipy.spatial import cKDTree
 
@@ -311,7 +311,7 @@ def strontium_titanate(rng, cells=6, thickness=16):
         )
     inside = [key for key in columns if all(4 < v < 2 * cells - 4 for v in key)]
     chosen = [inside[i] for i in rng.permutation(len(inside))[:3]]
-    gone = [i for i, key in ((0, chosen[0]),) for i in columns[key]]
+    gone = list(columns[chosen[0]])
     for key in chosen[1:]:
         gone += list(rng.permutation(columns[key])[: thickness // 2])
     vacancies = np.array([(*(np.array(chosen[0]) * a / 2), 2)])
@@ -359,13 +359,22 @@ def site_table(columns, pixel, origins):
     return np.array(rows, np.float32).reshape(-1, 6)
 
 
-def resolved(sites, atoms, pixel, contrast_floor=0.02):
-    """Which sites are a local maximum of the noise-free atoms, within 0.5 angstrom."""
+def resolved(sites, atoms, pixel, sigma, least=0.02):
+    """Which sites can be seen: a local maximum of the noise-free atoms within 0.5 angstrom.
+
+    It has to rise above the median of the ring two atom widths around it by `least` of the
+    brightest value of the series.
+    """
     flags = np.zeros(len(sites), bool)
-    floor = contrast_floor * atoms.max()
+    angles = np.arange(24) * np.pi / 12
+    ring = 2 * sigma * np.stack([np.sin(angles), np.cos(angles)])
     for frame, image in enumerate(atoms):
-        peak = (image == maximum_filter(image, 3)) & (image > floor)
-        peaks = np.argwhere(peak)
+        peaks = np.argwhere(image == maximum_filter(image, 3))
+        around = map_coordinates(
+            image, peaks.T[:, :, None] + ring[:, None, :], order=1, mode="nearest"
+        )
+        rise = image[tuple(peaks.T)] - np.median(around, axis=1)
+        peaks = peaks[rise > least * atoms.max()]
         index = np.flatnonzero(sites[:, 0] == frame)
         if len(peaks) and len(index):
             distance, owner = cKDTree(sites[index, 1:3]).query(peaks)
@@ -390,10 +399,15 @@ def film_frames(film, side, pixel, path, corner, layers=6):
     return total
 
 
+def random(index):
+    """A generator for each part, so that a change of one leaves the others as they are."""
+    return np.random.default_rng([2020, 1123, index] if index else 20201123)
+
+
 def make(cache):
     """All series: dict name -> dict of arrays and facts."""
     series = {}
-    rng = np.random.default_rng(20201123)
+    rng = random(0)
 
     single = in_cell(Atoms("Pt", positions=[(0, 0, 0)]), 12.0, 12.0)
     pt, lone = multislice(single, OPTICS_200, cache, "pt_single", interpolation=1)
@@ -436,13 +450,15 @@ def make(cache):
         (image,), shown = multislice(atoms, OPTICS_200, cache, f"piece_{i}", seed=i)
         pieces.append((image, 16.0, shown))
     pieces.append((pt[0], 12.0, lone))
-    for name, pixel, clusters, singles, gain in (
-        ("hopping", 0.11, (1, 2), 9, 1.0),
-        ("hopping_coarse", 0.26, (0, 1, 2, 3), 26, 12.0),
+    for index, name, pixel, clusters, singles, gain in (
+        (1, "hopping", 0.11, (1, 2), 9, 1.0),
+        (2, "hopping_coarse", 0.26, (0, 1, 2, 3), 26, 12.0),
     ):
+        rng = random(index)
         series[name] = hopping(rng, pieces, film, side, pixel, clusters, singles, sigma_200, gain)
 
     # (c) MoS2
+    rng = random(3)
     atoms, vacancies = mos2(rng)
     cell = atoms.cell.lengths()[:2]
     (image,), shown = multislice(
@@ -474,6 +490,7 @@ def make(cache):
     }
 
     # (d) gold edge
+    rng = random(4)
     atoms = gold_wedge(rng)
     cell = atoms.cell.lengths()[:2]
     (image,), shown = multislice(
@@ -494,6 +511,7 @@ def make(cache):
     }
 
     # (e) empty support
+    rng = random(5)
     pixel = 0.13
     path = drift_path(rng, 8, (0.04, 0.10))
     empty = film_frames(film, side, pixel, path, (12.0, 17.0))
@@ -508,6 +526,7 @@ def make(cache):
     }
 
     # (f) SrTiO3, ABF and HAADF of one calculation
+    rng = random(6)
     atoms, vacancies = strontium_titanate(rng)
     cell = atoms.cell.lengths()[:2]
     both, shown = multislice(
@@ -634,7 +653,7 @@ def store(series, path):
     for name, one in series.items():
         atoms, support = (np.clip(one[key], 0, None) for key in ("atoms", "support"))
         sites = one["sites"]
-        flags = resolved(sites, atoms, one["pixel"])
+        flags = resolved(sites, atoms, one["pixel"], one["sigma"])
         scales = {}
         for key, value in (("atoms", atoms), ("support", support)):
             scales[key] = float(value.max() / LEVELS)
