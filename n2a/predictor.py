@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from dataclasses import asdict, dataclass
@@ -136,10 +137,9 @@ def plan_series(
     low, high = np.nanpercentile(binned[:, ::2, ::2], (0.5, 99.5))
     standard = max(float(np.sqrt(variance)), 1e-3 * float(high - low), 1e-6)
     if width < 0.75 * NARROWEST:
-        warnings.warn(
+        _warn(
             f"atoms are only {width:.2g} px wide (standard deviation); the network was trained for {NARROWEST} px "
-            "and more: record finer pixels, or check the result against the raw frames",
-            stacklevel=3,
+            "and more: record finer pixels, or check the result against the raw frames"
         )
     return Plan(
         level=offset + span * level,
@@ -154,23 +154,29 @@ def plan_series(
 def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
     usual = USUAL_WIDTH_NM / pixel_size if pixel_size else None
     if usual is not None and pixel_size > COARSEST_PIXEL_NM:
-        warnings.warn(
+        _warn(
             f"pixels of {pixel_size:.3g} nm do not resolve atoms; the network knows only images of atoms "
-            f"(pixels of at most {COARSEST_PIXEL_NM} nm): check the calibration or do not trust the result",
-            stacklevel=4,
+            f"(pixels of at most {COARSEST_PIXEL_NM} nm): check the calibration or do not trust the result"
         )
         usual = None
     if measured is None:
-        warnings.warn(
+        _warn(
             "nothing of the size of atoms stands out of the noise in the sampled frames; if there are atoms, pass "
-            "their standard deviation in pixels as 'atom_width'",
-            stacklevel=4,
+            "their standard deviation in pixels as 'atom_width'"
         )
         return usual or 2.0
     if usual is None:
         return measured
     # Two rough answers, from the spectrum and from what microscopes do: their geometric mean.
     return float(np.sqrt(np.clip(measured, 0.4 * usual, 2.5 * usual) * usual))
+
+
+def _warn(message: str) -> None:
+    """Warn on the line that called this package, however deep inside it this is."""
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "n2a":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def _skewness(frames: np.ndarray, width: float) -> float:
@@ -224,6 +230,7 @@ class Predictor:
         self.plan, self.background, self.use_time = plan, background, use_time
         self.device = pick_device(device)
         self.halo = self.model.generator.window // 2 if use_time else 0
+        self._width = plan.atom_width / plan.factor
         self.normalization = Normalization(
             plan.level, plan.noise, plan.gain, 1 if plan.contrast == "bright" else -1
         )
@@ -290,7 +297,7 @@ class Predictor:
         values[~valid] = 0
         spectrum = None
         if self.halo:
-            spectrum = band_spectrum(values, self.plan.atom_width / self.plan.factor)
+            spectrum = band_spectrum(values, self._width)
         return _Frame(values, valid, spectrum)
 
     def _window(
@@ -302,13 +309,16 @@ class Predictor:
         stack = np.zeros(shape, np.float32)
         for j, frame in frames.items():
             slot = j - i + shape[1] // 2
-            stack[:, slot] = frame.values, frame.valid
             if j == i:
+                stack[:, slot] = frame.values, frame.valid
                 continue
+            if np.ptp(frame.values) == 0:  # a blanked beam says nothing about its neighbours
+                continue
+            stack[:, slot] = frame.values, frame.valid
             pair = min(i, j), max(i, j)
             if pair not in shifts:
                 spectra = (frames[k].spectrum for k in pair)
-                shifts[pair] = find_shift(*spectra, middle.values.shape)
+                shifts[pair] = find_shift(*spectra, middle.values.shape, self._width)
             shift = shifts[pair] if i < j else (-shifts[pair][0], -shifts[pair][1])
             if shift != (0, 0):
                 stack[0, slot], stack[1, slot] = (move(a, shift) for a in stack[:, slot])
