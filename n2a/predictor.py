@@ -19,6 +19,7 @@ from n2a.model import Noise2Atom, get_model
 from n2a.noise import background_level, estimate_noise
 from n2a.normalization import ANSCOMBE, Normalization
 from n2a.sampling import (
+    Match,
     band_spectrum,
     bin_frames,
     find_shift,
@@ -33,6 +34,8 @@ NARROWEST = 0.9
 USUAL_WIDTH_NM = 0.045
 COARSEST_PIXEL_NM = 0.06
 TILE = 512
+# Likeness, relative to that of a frame's neighbours, above which nothing has moved to speak of.
+STILL = 0.9
 OVERLAP = 64
 
 _device_lock = threading.Lock()
@@ -229,7 +232,8 @@ class Predictor:
         self.model = get_model(model)
         self.plan, self.background, self.use_time = plan, background, use_time
         self.device = pick_device(device)
-        self.halo = self.model.generator.window // 2 if use_time else 0
+        # Half a window, and at the ends of a series one frame more.
+        self.halo = self.model.generator.window // 2 + 1 if use_time else 0
         self._width = plan.atom_width / plan.factor
         self.normalization = Normalization(
             plan.level, plan.noise, plan.gain, 1 if plan.contrast == "bright" else -1
@@ -275,12 +279,12 @@ class Predictor:
         stop = len(frames) if stop is None else stop
         result = np.empty((stop - start, *frames.shape[-2:]), np.float32)
         prepared: dict[int, _Frame] = {}
-        shifts: dict[tuple[int, int], tuple[int, int]] = {}
+        matches: dict[tuple[int, int], Match] = {}
         for i in range(start, stop):
-            low, high = max(0, i - self.halo), min(len(frames), i + self.halo + 1)
+            slots = self._slots(i, len(frames))
             # Only the frames of one window are in memory, however long the series.
-            prepared = {j: prepared.get(j) or self._prepare(frames[j]) for j in range(low, high)}
-            restored = self._restore_window(*self._window(prepared, i, shifts))
+            prepared = {j: prepared.get(j) or self._prepare(frames[j]) for j in slots.values()}
+            restored = self._restore_window(*self._window(prepared, i, slots, matches))
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)
@@ -300,29 +304,59 @@ class Predictor:
             spectrum = band_spectrum(values, self._width)
         return _Frame(values, valid, spectrum)
 
+    def _slots(self, i: int, length: int) -> dict[int, int]:
+        """Which frame stands in each slot of the window around frame `i` of a series of `length`.
+
+        Where the series ends, the outermost slot takes the next frame of the other side.
+        """
+        window = self.model.generator.window
+        half = window // 2
+        if not self.use_time:
+            return {half: i}
+        steps = {half + k: i + k for k in range(-half, half + 1)}
+        if i < half:
+            steps[0] = i + half + 1
+        elif i >= length - half:
+            steps[window - 1] = i - half - 1
+        return {slot: j for slot, j in steps.items() if 0 <= j < length}
+
     def _window(
-        self, frames: dict[int, _Frame], i: int, shifts: dict
+        self, frames: dict[int, _Frame], i: int, slots: dict[int, int], known: dict
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The frames around `i`, moved onto it, and which of their pixels were measured; `shifts` are kept."""
+        """The frames of the slots, moved onto frame `i`, and which of their pixels were measured.
+
+        `known` keeps what was found for pairs of frames.
+        """
         middle = frames[i]
-        shape = (2, self.model.generator.window, *middle.values.shape)
-        stack = np.zeros(shape, np.float32)
-        for j, frame in frames.items():
-            slot = j - i + shape[1] // 2
+        window = self.model.generator.window
+        stack = np.zeros((2, window, *middle.values.shape), np.float32)
+        half = window // 2
+        matches = {j: self._match(frames, i, j, known) for j in slots.values() if j != i}
+        near = [m.likeness for j, m in matches.items() if abs(j - i) <= half]
+        for slot, j in slots.items():
             if j == i:
-                stack[:, slot] = frame.values, frame.valid
+                stack[:, slot] = middle.values, middle.valid
                 continue
-            if np.ptp(frame.values) == 0:  # a blanked beam says nothing about its neighbours
+            if np.ptp(frames[j].values) == 0:  # a blanked beam says nothing about its neighbours
                 continue
-            stack[:, slot] = frame.values, frame.valid
-            pair = min(i, j), max(i, j)
-            if pair not in shifts:
-                spectra = (frames[k].spectrum for k in pair)
-                shifts[pair] = find_shift(*spectra, middle.values.shape, self._width)
-            shift = shifts[pair] if i < j else (-shifts[pair][0], -shifts[pair][1])
+            # What is further away in time helps only where nothing has moved meanwhile.
+            if abs(j - i) > half and matches[j].likeness < STILL * np.mean(near):
+                continue
+            shift = matches[j].shift if i < j else tuple(-s for s in matches[j].shift)
+            stack[:, slot] = frames[j].values, frames[j].valid
             if shift != (0, 0):
                 stack[0, slot], stack[1, slot] = (move(a, shift) for a in stack[:, slot])
         return stack[0], stack[1]
+
+    def _match(self, frames: dict[int, _Frame], i: int, j: int, known: dict) -> Match:
+        """How the later of two frames lies on the earlier: the same from both sides."""
+        pair = min(i, j), max(i, j)
+        if pair not in known:
+            first, second = (frames[k] for k in pair)
+            known[pair] = find_shift(
+                first.spectrum, second.spectrum, first.values.shape, self._width
+            )
+        return known[pair]
 
     def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
         height, width = frames.shape[1:]

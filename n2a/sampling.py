@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -130,6 +131,13 @@ def _band(height: int, length: int, width: float) -> np.ndarray:
     return band.astype(np.float32)
 
 
+class Match(NamedTuple):
+    """Shift (y, x) in whole pixels, and the cross-correlation there: noise adds nothing to it on average."""
+
+    shift: tuple[int, int]
+    likeness: float
+
+
 @lru_cache(maxsize=4)
 def _chance_correlation(height: int, length: int, width: float) -> float:
     """Root mean square of the cross-correlation of two frames of unit white noise."""
@@ -138,8 +146,8 @@ def _chance_correlation(height: int, length: int, width: float) -> float:
 
 def find_shift(
     first: np.ndarray, second: np.ndarray, shape: tuple[int, int], width: float
-) -> tuple[int, int]:
-    """How far (y, x), in whole pixels, the second frame must be moved to lie on the first.
+) -> Match:
+    """How far the second frame must be moved to lie on the first, and how alike they are then.
 
     Parameters
     ----------
@@ -167,8 +175,8 @@ def find_shift(
     merit = near * (1 - 0.15 * np.hypot(y, x) / r)
     best = np.unravel_index(np.argmax(merit), merit.shape)
     if not near[best] > 5.5 * chance or merit[best] < 1.02 * merit[r, r]:
-        return 0, 0
-    return int(best[0] - r), int(best[1] - r)
+        best = (r, r)
+    return Match((int(best[0] - r), int(best[1] - r)), float(near[best]))
 
 
 def move(frame: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
