@@ -121,21 +121,25 @@ class Noise2Atom:
         if header.get("format") != FORMAT:
             raise ValueError(f"'model': {source!r} holds tensors, but is not a model written by n2a; "
                              "expected a file from Noise2Atom.save")  # fmt: skip
-        if int(header["version"]) > VERSION:
-            raise ValueError(f"'model': {source!r} has format version {header['version']}, this n2a reads up to "
+        version = header.get("version", "")
+        if version.isdecimal() and int(version) > VERSION:
+            raise ValueError(f"'model': {source!r} has format version {version}, this n2a reads up to "
                              f"{VERSION}; update n2a")  # fmt: skip
         try:
             description = json.loads(header["description"])
             generator = Generator(**description["generator"])
             generator.load_state_dict(tensors)
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            model = cls(generator, description["name"], description["training"])
+            if not version.isdecimal():
+                raise ValueError(f"version {version!r}")
+        except (IndexError, KeyError, TypeError, RuntimeError, ValueError) as error:
             raise ValueError(f"'model': the weights in {source!r} do not fit its description ({error}); "
                              "the file is damaged or was written by another version of n2a") from error  # fmt: skip
         if not all(torch.isfinite(p).all() for p in generator.parameters()):
             raise ValueError(
                 f"'model': {source!r} contains weights that are not finite; use another file"
             )
-        return cls(generator, description["name"], description["training"])
+        return model
 
 
 @lru_cache(maxsize=4)

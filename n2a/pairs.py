@@ -193,7 +193,7 @@ class PairSampler:
             defective = rng.uniform() < 0.7
             columns = structures.lattice(
                 pattern, max(spacing, 5.0), extent, rng, thickness=thick, wedge=rng.uniform() < 0.4,
-                edge=rng.uniform() < 0.45, vacancies=rng.uniform(0, 0.15) if defective else 0,
+                edge=extent[0] if rng.uniform() < 0.45 else None, vacancies=rng.uniform(0, 0.15) if defective else 0,
                 dopants=rng.uniform(0, 0.08) if defective else 0, dopant_contrast=rng.uniform(0.4, 3.5),
             )  # fmt: skip
             points, heights, vacant = columns.positions, columns.intensities, columns.vacant

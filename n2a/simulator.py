@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -141,20 +142,24 @@ def simulate(
     _check_choice("mode", mode, ("physical", "paper"))
     _check_choice("structure", structure, STRUCTURES)
     height, width = _check_shape(shape)
-    for name, value in (
-        ("scale", scale),
-        ("frame_time", frame_time),
-        ("nearest", nearest),
-        ("probe", probe),
-    ):
-        if not value > 0:
+    if spacing is None:
+        spacing = 0.183 if structure == "2d" else 0.2
+    positive = dict(scale=scale, frame_time=frame_time, nearest=nearest, probe=probe, spacing=spacing,
+                    atomic_number=atomic_number)  # fmt: skip
+    for name, value in positive.items():
+        if not 0 < value < np.inf:
             raise ValueError(f"'{name}' is {value!r}; expected a positive number")
+    for name, value in (("source", source), ("drift", drift), ("rotation", rotation)):
+        if not 0 <= value < np.inf:
+            raise ValueError(f"'{name}' is {value!r}; expected a number of at least 0")
     for name, value in (("vacancies", vacancies), ("dopants", dopants), ("hop", hop)):
         if not 0 <= value <= 1:
             raise ValueError(f"'{name}' is {value!r}; expected a fraction between 0 and 1")
-    if frames < 0 or n_atoms < 1 or number < 1 or thickness < 1:
-        raise ValueError("'frames' must be 0 or more, 'n_atoms', 'number' and 'thickness' 1 or more; got "
-                         f"{frames!r}, {n_atoms!r}, {number!r} and {thickness!r}")  # fmt: skip
+    counts = dict(frames=frames, n_atoms=n_atoms, number=number, thickness=thickness)
+    for name, value in counts.items():
+        least = 0 if name == "frames" else 1
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"'{name}' is {value!r}; expected a whole number of at least {least}")
     rng = np.random.default_rng(seed)
     count = max(1, frames)
     if mode == "paper":
@@ -162,8 +167,6 @@ def simulate(
         title = "simulated after Noise2Atom"
     else:
         sigma = np.hypot(probe, source) / FWHM / scale
-        if spacing is None:
-            spacing = 0.183 if structure == "2d" else 0.2
         atoms = _physical(
             structure, count, (height, width), rng, n_atoms=n_atoms, number=number, kind=kind,
             nearest=nearest / scale, brightness=float(structures.z_contrast(atomic_number)), pattern=pattern,
@@ -261,7 +264,7 @@ def acquire(
     clean
         Series from :func:`simulate`, or any signal of non-negative images.
     dose
-        Counts per pixel at the highest intensity of `clean`.
+        Counts per pixel at the highest intensity of `clean`, or at intensity 1 when it is empty.
     support
         Mean intensity of the support film, as a fraction of the highest intensity.
     texture, texture_length
@@ -297,7 +300,7 @@ def acquire(
     Raises
     ------
     ValueError
-        If `clean` is constant or negative, or an argument is out of range.
+        If `clean` is negative or not finite, or an argument is out of range.
 
     Examples
     --------
@@ -332,11 +335,18 @@ def acquire(
         raise ValueError(
             f"'afterglow' and 'defects' are fractions of 1; got {afterglow!r} and {defects!r}"
         )
+    for name, value in (("slope", slope), ("offset", offset)):
+        if not np.isfinite(value):
+            raise ValueError(f"'{name}' is {value!r}; expected a finite number")
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "uif":
+        raise ValueError(f"'dtype' is {dtype.name!r}; expected an integer or float type")
     stack = np.asarray(stack_frames(clean), dtype=np.float64)
-    top = stack.max()
-    if not np.isfinite(stack).all() or stack.min() < 0 or top <= 0:
-        raise ValueError("'clean' must hold finite, non-negative intensities and something brighter than 0; it "
-                         f"spans {stack.min():g} to {top:g}: subtract its background or replace NaN")  # fmt: skip
+    if not np.isfinite(stack).all() or stack.min() < 0:
+        raise ValueError("'clean' must hold finite, non-negative intensities; it spans "
+                         f"{stack.min():g} to {stack.max():g}: subtract its background or replace NaN")  # fmt: skip
+    # Of an empty scene the dose is that of one platinum atom.
+    top = stack.max() or 1.0
     rate = stack.reshape(-1, *stack.shape[-2:]) * (dose / top)
     atoms, path = attached_atoms(clean)
     # The film moves with the scene: as simulated, and by the drift that is added here.
@@ -344,7 +354,7 @@ def acquire(
     path = np.zeros((len(rate), 2)) if len(path) != len(rate) else path / step
     added = np.zeros_like(path)
     if drift:
-        added = structures.drift(len(rate), np.sqrt(2) * drift, np.random.default_rng(seed))
+        added = structures.drift(len(rate), drift, np.random.default_rng(seed))
         rate = np.stack(
             [shift(f, p, order=3, mode="nearest") for f, p in zip(rate, added, strict=True)]
         )
@@ -359,7 +369,6 @@ def acquire(
         defective=defects, hot=10 * dose,
     )  # fmt: skip
     values = counts.numpy().astype(np.float64).reshape(stack.shape) * gain + offset
-    dtype = np.dtype(dtype)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         values = np.clip(np.rint(values), info.min, info.max)
@@ -462,7 +471,7 @@ def _physical(structure, frames, shape, rng, *, n_atoms, number, kind, nearest, 
         margin = 4 * spacing + 2 * np.abs(path).max()
         columns = structures.lattice(
             pattern, spacing, extent + 2 * margin, rng, thickness=thickness, wedge=edge and thickness > 1,
-            edge=edge, vacancies=vacancies, dopants=dopants,
+            edge=extent.min() if edge else None, vacancies=vacancies, dopants=dopants,
         )  # fmt: skip
         still = np.repeat(columns.positions[None] - margin, frames, 0)
         return Atoms(still + path[:, None], np.repeat(columns.intensities[None], frames, 0), path)

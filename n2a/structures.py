@@ -113,7 +113,7 @@ def lattice(
     rotation: float | None = None,
     thickness: int = 1,
     wedge: bool = False,
-    edge: bool = False,
+    edge: float | None = None,
     vacancies: float = 0.0,
     dopants: float = 0.0,
     dopant_contrast: float = 2.5,
@@ -131,7 +131,7 @@ def lattice(
     thickness
         Atoms per column; with `wedge` it falls linearly to one atom across the field.
     edge
-        Cut the crystal along a random straight line.
+        Cut the crystal along a random straight line, at most 0.3 times this length from the centre.
     vacancies, dopants
         Fractions of the columns that are empty, and that are brighter by `dopant_contrast`.
     """
@@ -156,7 +156,7 @@ def lattice(
     direction /= np.linalg.norm(direction)
     along = (positions - extent / 2) @ direction
     if edge:
-        keep &= along < rng.uniform(-0.3, 0.3) * extent.min()
+        keep &= along < rng.uniform(-0.3, 0.3) * edge
     positions, numbers, along = positions[keep], numbers[keep], along[keep]
     atoms = np.full(len(positions), float(thickness))
     if wedge and len(atoms):

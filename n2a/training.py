@@ -70,10 +70,11 @@ def pretrain(
     history
         One dictionary per report: step, seconds, loss.
     """
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed + 1)
-    network = copy.deepcopy(start) if start is not None else Generator(**PRESETS[preset])
-    network = network.to(device, memory_format=torch.channels_last).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = copy.deepcopy(start) if start is not None else Generator(**PRESETS[preset])
+    network = network.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
     average = copy.deepcopy(network).eval()
     sampler = PairSampler(recipe or Recipe(), size, network.window, seed, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
@@ -84,6 +85,15 @@ def pretrain(
     losses: list[float] = []
     began = last = time.perf_counter()
     step = 0
+
+    def tell():
+        history.append({"step": step, "seconds": last - began, "loss": float(np.mean(losses))})
+        losses.clear()
+        if report:
+            report(history[-1])
+        if snapshot:
+            snapshot(average)
+
     while True:
         seconds = time.perf_counter() - began
         done = step / max_steps if max_steps else seconds / max_time
@@ -102,14 +112,12 @@ def pretrain(
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
         losses.append(loss)
         step += 1
-        if time.perf_counter() - last > every or step == max_steps:
+        if time.perf_counter() - last > every:
             last = time.perf_counter()
-            history.append({"step": step, "seconds": last - began, "loss": float(np.mean(losses))})
-            losses = []
-            if report:
-                report(history[-1])
-            if snapshot:
-                snapshot(average)
+            tell()
+    if losses:
+        last = time.perf_counter()
+        tell()
     return average, history
 
 
