@@ -20,6 +20,7 @@ from n2a.noise import background_level, estimate_noise
 from n2a.normalization import ANSCOMBE, Normalization
 from n2a.sampling import (
     Match,
+    Spectrum,
     band_spectrum,
     bin_frames,
     find_shift,
@@ -36,6 +37,8 @@ COARSEST_PIXEL_NM = 0.06
 TILE = 512
 # Likeness, relative to that of a frame's neighbours, above which nothing has moved to speak of.
 STILL = 0.9
+# Difference of the levels of two frames, in units of the noise, that only the beam can make.
+FLICKER = 2.0
 OVERLAP = 64
 
 _device_lock = threading.Lock()
@@ -196,7 +199,8 @@ class _Frame(NamedTuple):
 
     values: np.ndarray
     valid: np.ndarray
-    spectrum: np.ndarray | None
+    level: float
+    spectrum: Spectrum | None
 
 
 class Predictor:
@@ -302,7 +306,7 @@ class Predictor:
         spectrum = None
         if self.halo:
             spectrum = band_spectrum(values, self._width)
-        return _Frame(values, valid, spectrum)
+        return _Frame(values, valid, float(np.median(values[::2, ::2])), spectrum)
 
     def _slots(self, i: int, length: int) -> dict[int, int]:
         """Which frame stands in each slot of the window around frame `i` of a series of `length`.
@@ -337,7 +341,8 @@ class Predictor:
             if j == i:
                 stack[:, slot] = middle.values, middle.valid
                 continue
-            if np.ptp(frames[j].values) == 0:  # a blanked beam says nothing about its neighbours
+            # A blanked or flickering beam says nothing about its neighbours.
+            if np.ptp(frames[j].values) == 0 or abs(frames[j].level - middle.level) > FLICKER:
                 continue
             # What is further away in time helps only where nothing has moved meanwhile.
             if abs(j - i) > half and matches[j].likeness < STILL * np.mean(near):
@@ -353,9 +358,7 @@ class Predictor:
         pair = min(i, j), max(i, j)
         if pair not in known:
             first, second = (frames[k] for k in pair)
-            known[pair] = find_shift(
-                first.spectrum, second.spectrum, first.values.shape, self._width
-            )
+            known[pair] = find_shift(first.spectrum, second.spectrum, first.values.shape)
         return known[pair]
 
     def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:

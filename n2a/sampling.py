@@ -112,23 +112,11 @@ def _unbinning(length: int, factor: int) -> np.ndarray:
     return np.ascontiguousarray((spline @ np.linalg.inv(means)).astype(np.float32))
 
 
-def band_spectrum(frame: np.ndarray, width: float) -> np.ndarray:
-    """Spectrum of what atoms of standard deviation `width` look like in a frame (y, x), for :func:`find_shift`."""
-    height, length = frame.shape
-    # A dopant or a bright particle must not outweigh everything else.
-    spread = 4 * frame.std()
-    frame = np.clip(frame - frame.mean(), -spread, spread)
-    frame *= np.hanning(height + 2)[1:-1, None].astype(np.float32)
-    frame *= np.hanning(length + 2)[1:-1].astype(np.float32)
-    return fft.rfft2(frame) * _band(height, length, width)
+class Spectrum(NamedTuple):
+    """Spectrum of what atoms look like in a frame, and how much noise there is in it along kx."""
 
-
-@lru_cache(maxsize=4)
-def _band(height: int, length: int, width: float) -> np.ndarray:
-    k2 = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(length) ** 2
-    # Smoothed as much as the atoms are wide, less what is four times as wide: support, thickness.
-    band = np.exp(-2 * (np.pi * width) ** 2 * k2) - np.exp(-2 * (4 * np.pi * width) ** 2 * k2)
-    return band.astype(np.float32)
+    values: np.ndarray
+    noise: np.ndarray
 
 
 class Match(NamedTuple):
@@ -138,15 +126,42 @@ class Match(NamedTuple):
     likeness: float
 
 
+def band_spectrum(frame: np.ndarray, width: float) -> Spectrum:
+    """What atoms of standard deviation `width` look like in a frame (y, x), for :func:`find_shift`."""
+    height, length = frame.shape
+    # A dopant or a bright particle must not outweigh everything else.
+    spread = 4 * frame.std()
+    frame = np.clip(frame - frame.mean(), -spread, spread)
+    frame *= np.hanning(height + 2)[1:-1, None].astype(np.float32)
+    frame *= np.hanning(length + 2)[1:-1].astype(np.float32)
+    spectrum = fft.rfft2(frame)
+    # No atoms beyond 0.4 along ky; noise is white along y, whatever it is along the scan.
+    noise = np.mean(np.abs(spectrum[np.abs(fft.fftfreq(height)) > 0.4]) ** 2, axis=0)
+    band, passed = _band(height, length, width)
+    return Spectrum(spectrum * band, noise * passed)
+
+
 @lru_cache(maxsize=4)
-def _chance_correlation(height: int, length: int, width: float) -> float:
-    """Root mean square of the cross-correlation of two frames of unit white noise."""
-    return 9 / 64 * float(np.sqrt(2 * np.sum(_band(height, length, width).astype(float) ** 4)))
+def _band(height: int, length: int, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Filter (ky, kx), and how much of white noise comes through it twice, by kx."""
+    k2 = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(length) ** 2
+    # Smoothed as much as the atoms are wide, less what is four times as wide: support, thickness.
+    band = np.exp(-2 * (np.pi * width) ** 2 * k2) - np.exp(-2 * (4 * np.pi * width) ** 2 * k2)
+    power = (band**4).sum(axis=0)
+    power[1 : (length + 1) // 2] *= 2  # negative kx
+    return band.astype(np.float32), np.sqrt(power)
 
 
-def find_shift(
-    first: np.ndarray, second: np.ndarray, shape: tuple[int, int], width: float
-) -> Match:
+@lru_cache(maxsize=4)
+def _overlap(height: int, length: int, reach: int) -> np.ndarray:
+    """Noise of the correlation by shift, 1 without one: tapered frames overlap less and less."""
+    taper = np.outer(np.hanning(height + 2)[1:-1], np.hanning(length + 2)[1:-1]) ** 2
+    overlap = fft.irfft2(np.abs(fft.rfft2(taper)) ** 2, s=(height, length))
+    near = np.roll(overlap, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+    return np.sqrt(near / overlap[0, 0])
+
+
+def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Match:
     """How far the second frame must be moved to lie on the first, and how alike they are then.
 
     Parameters
@@ -155,26 +170,22 @@ def find_shift(
         From :func:`band_spectrum`.
     shape
         Of the frames.
-    width
-        As for the spectra.
 
     Notes
     -----
-    Cross-correlation. Only what stands out of the correlation's own noise counts; otherwise frames stay where they
-    are. Of the nearly equal peaks of a crystal a near one is taken, at most a fifth of the frame away.
+    Cross-correlation. Only what stands five standard deviations out of the correlation of unrelated noise counts;
+    otherwise frames stay where they are. Of the nearly equal peaks of a crystal a near one is taken, at most a fifth
+    of the frame away.
     """
     r = max(4, min(64, shape[0] // 5, shape[1] // 5))
-    correlation = fft.irfft2(first * np.conj(second), s=shape)
+    correlation = fft.irfft2(first.values * np.conj(second.values), s=shape)
     near = np.roll(correlation, (r, r), (0, 1))[: 2 * r + 1, : 2 * r + 1]
     y, x = np.ogrid[-r : r + 1, -r : r + 1]
-    sample = correlation[::3, ::3]
-    noise = 1.4826 * np.median(np.abs(sample - np.median(sample)))
-    # A crystal correlates with itself everywhere: then what unit noise would do, twice, is the measure.
-    # The taper makes chance correlations nearly twice as large at small shifts as on average (35/18 for Hann).
-    chance = 35 / 18 * min(noise, 2 * _chance_correlation(*shape, width))
+    # The tapers tie neighbouring frequencies together: (35/18)^2 times the variance of independent ones.
+    noise = 35 / 18 * np.sqrt((first.noise * second.noise).sum()) / (shape[0] * shape[1])
     merit = near * (1 - 0.15 * np.hypot(y, x) / r)
     best = np.unravel_index(np.argmax(merit), merit.shape)
-    if not near[best] > 5.5 * chance or merit[best] < 1.02 * merit[r, r]:
+    if near[best] <= 5 * noise * _overlap(*shape, r)[best] or merit[best] < 1.02 * merit[r, r]:
         best = (r, r)
     return Match((int(best[0] - r), int(best[1] - r)), float(near[best]))
 

@@ -28,7 +28,7 @@ def rng(seed=0):
 def shift_onto(frames, i, j, width=2.0):
     """How far frame j must be moved to lie on frame i."""
     first, second = (band_spectrum(np.float32(frames[k]), width) for k in (i, j))
-    return find_shift(first, second, frames[0].shape, width).shift
+    return find_shift(first, second, frames[0].shape).shift
 
 
 def series(structure, sigma, dose=100, shape=(128, 128), frames=4, **acquisition):
