@@ -166,10 +166,9 @@ def tuned_detection(frames, series):
     Returns
     -------
     dict
-        ``f1``, ``rms_px``, ``threshold`` (height after background subtraction),
-        ``min_distance``, ``background`` and ``found``, the `Detections` above the threshold.
+        ``f1``, ``rms_px`` and ``found``, the `Detections` above the best threshold.
     """
-    best = {"f1": -1.0}
+    best = {"f1": 0.0, "rms_px": np.nan, "found": _first(detect(frames, series.atom_width), 0)}
     for background in BACKGROUNDS:
         for distance in MIN_DISTANCES:
             found = detect(frames, series.atom_width, distance, background)
@@ -186,14 +185,7 @@ def tuned_detection(frames, series):
             index = int(np.argmax(np.where(last, curve, -1)))
             if curve[index] > best["f1"]:
                 f1, rms = f1_at(verdict, offsets, total, slice(0, index + 1))
-                best = {
-                    "f1": f1,
-                    "rms_px": rms,
-                    "threshold": float(found.height[index]),
-                    "min_distance": distance,
-                    "background": background,
-                    "found": _first(found, index + 1),
-                }
+                best = {"f1": f1, "rms_px": rms, "found": _first(found, index + 1)}
     return best
 
 
