@@ -163,8 +163,7 @@ def observe(series, dose="mid", seed=0):
     """Draw a noisy series of raw integers.
 
     Poisson counts, Gaussian read-out noise, gain and offset, rounded to integers. The dose "scan"
-    adds noise that is correlated along the fast axis: a slow row-wise fluctuation of the current
-    and a little afterglow of the detector (autocorrelation about 0.17, 0.13, 0.13, 0.12 at lags 1
+    adds noise that is correlated along the fast axis: a slow row-wise fluctuation and a little afterglow of the detector (autocorrelation about 0.17, 0.13, 0.13, 0.12 at lags 1
     to 4 along x and 0 along y).
 
     Parameters
@@ -190,14 +189,11 @@ def observe(series, dose="mid", seed=0):
     sign = -1 if series.contrast == "dark" else 1
     atoms = unit * series.atoms.astype(np.float64)
     rate = np.clip(unit * series.support + sign * atoms, 0, None)
-    drawn = rate
+    counts = rng.poisson(rate).astype(np.float64)
     if scan:
         white = rng.standard_normal(rate.shape)
         rows = lfilter([np.sqrt(1 - SCAN_DECAY**2)], [1, -SCAN_DECAY], white, axis=-1)
-        variance = rate.mean() * SCAN_FRACTION / (1 - SCAN_FRACTION)
-        drawn = np.clip(rate + np.sqrt(variance) * rows, 0, None)
-    counts = rng.poisson(drawn).astype(np.float64)
-    if scan:
+        counts += np.sqrt(rate.mean() * SCAN_FRACTION / (1 - SCAN_FRACTION)) * rows
         counts[..., 1:] += AFTERGLOW * (counts[..., :-1] - counts[..., 1:])
     counts += detector["read_noise"] * rng.standard_normal(counts.shape)
     gain, offset = detector["gain"], detector["offset"]
