@@ -163,8 +163,9 @@ def observe(series, dose="mid", seed=0):
     """Draw a noisy series of raw integers.
 
     Poisson counts, Gaussian read-out noise, gain and offset, rounded to integers. The dose "scan"
-    adds noise that is correlated along the fast axis: a slow row-wise fluctuation and a little afterglow of the detector (autocorrelation about 0.17, 0.13, 0.13, 0.12 at lags 1
-    to 4 along x and 0 along y).
+    adds noise that is correlated along the fast axis: a slow row-wise fluctuation and a little
+    afterglow of the detector (autocorrelation about 0.17, 0.13, 0.13, 0.12 at lags 1 to 4 along x
+    and 0 along y).
 
     Parameters
     ----------

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The multislice benchmark set, its noise, and the measures taken on it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
+
+import benchmark_data
+import metrics
+import quality
+from benchmark_data import load_benchmark, observe
+
+ALL = {series.name: series for series in load_benchmark()}
+WITH_ATOMS = [name for name, series in ALL.items() if len(series.sites)]
+
+
+def test_the_set_is_small_enough_to_ship():
+    assert benchmark_data.DATA.stat().st_size < 3e6
+    needed = {"cluster", "hopping", "hopping_coarse", "mos2", "gold_edge", "empty"}
+    assert needed <= set(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_series_are_sane(name):
+    series = ALL[name]
+    assert series.atoms.shape == series.support.shape
+    assert 5 <= len(series.atoms) <= 8
+    assert series.atoms.shape[1:] == (128, 128)
+    assert series.atoms.min() >= 0
+    assert series.support.min() >= 0
+    assert (series.atoms + series.support).max() < 1  # fractions of the beam
+    assert 0.008 <= series.pixel_size <= 0.03
+    assert 1.3 < series.atom_width < 5
+    assert set(np.unique(series.sites["frame"])) <= set(range(len(series.atoms)))
+
+
+@pytest.mark.parametrize("name", WITH_ATOMS)
+def test_columns_are_local_maxima_of_the_truth(name):
+    series = ALL[name]
+    found = metrics.detect(series.atoms, series.atom_width, min_distance=0)
+    verdict, distance, total = metrics.match(found, series)
+    assert (verdict == 1).sum() == total
+    # neighbours pull overlapping columns a little towards each other
+    assert np.nanmedian(distance) * series.pixel_size < 0.007
+    assert np.nanmax(distance) * series.pixel_size <= metrics.TOLERANCE
+
+
+def test_atom_width_is_that_of_a_single_atom():
+    series = ALL["hopping"]
+    sites = series.sites[series.sites["count"] == 1]
+    widths = []
+    for one in sites:
+        others = series.sites[series.sites["frame"] == one["frame"]]
+        offsets = np.hypot(others["row"] - one["row"], others["column"] - one["column"])
+        if np.sort(offsets)[1] < 6 * series.atom_width:
+            continue
+        row, column = round(float(one["row"])), round(float(one["column"]))
+        y, x = np.mgrid[row - 2 : row + 3, column - 2 : column + 3]
+        if min(y.min(), x.min()) < 0 or max(y.max(), x.max()) > 127:
+            continue
+        # log of a Gaussian: a parabola
+        design = np.column_stack([np.ones(25), y.ravel(), x.ravel(), (y**2 + x**2).ravel()])
+        values = np.log(series.atoms[one["frame"], y, x].ravel())
+        widths.append(np.sqrt(-0.5 / np.linalg.lstsq(design, values, rcond=None)[0][3]))
+    assert len(widths) > 5
+    assert np.median(widths) == pytest.approx(series.atom_width, rel=0.1)
+
+
+def test_vacancies_are_empty_and_dopants_bright():
+    series = ALL["mos2"]
+    empty = series.vacancies[series.vacancies["count"] == 2]
+    assert len(empty) >= 3 * len(series.atoms)
+    row, column = (np.rint(empty[axis]).astype(int) for axis in ("row", "column"))
+    at_vacancy = series.atoms[empty["frame"], row, column]
+    sulphur = metrics.heights(series, (series.sites["z"] == 16) & (series.sites["count"] == 2))
+    molybdenum = metrics.heights(series, series.sites["z"] == 42)
+    dopants = metrics.heights(series, series.sites["z"] > 42)
+    assert at_vacancy.max() < 0.5 * np.median(sulphur)
+    assert np.median(sulphur) < np.median(molybdenum) < dopants.min()
+
+
+def test_the_same_columns_stand_in_consecutive_frames_unless_they_move():
+    def moved(name):
+        sites = ALL[name].sites
+        first, second = (sites[sites["frame"] == k] for k in (0, 1))
+        offsets = np.hypot(
+            first["row"][:, None] - second["row"], first["column"][:, None] - second["column"]
+        )
+        nearest = offsets.min(1)
+        return np.mean(np.abs(nearest - np.median(nearest)) > 3)
+
+    assert moved("mos2") < 0.1  # but for the columns that drift out of the frame
+    assert moved("hopping_coarse") > 0.05
+
+
+@pytest.mark.parametrize("dose", ["low", "high"])
+@pytest.mark.parametrize("name", ["mos2", "sto_abf", "empty"])
+def test_counts_have_poisson_statistics(name, dose):
+    seen = observe(ALL[name], dose, seed=5)
+    assert seen.frames.dtype == np.uint16
+    counts = (seen.frames - seen.total.astype(float)) / seen.gain
+    rate = (seen.total - seen.offset) / seen.gain
+    variance = rate + (seen.read_noise / seen.gain) ** 2 + 1 / (12 * seen.gain**2)
+    error = np.sqrt(variance.mean() / counts.size)
+    assert abs(counts.mean()) < 5 * error
+    assert np.mean(counts**2 / variance) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", WITH_ATOMS)
+def test_dose_is_that_at_the_brightest_typical_column(name):
+    series = ALL[name]
+    seen = observe(series, 10.0)
+    brightest = (seen.total.max() if series.contrast == "dark" else seen.atoms.max()) - (
+        seen.offset if series.contrast == "dark" else 0
+    )
+    expected = 80 if series.contrast == "dark" else 10
+    assert 1 <= brightest / seen.gain / expected < 2.5  # dopants are brighter than typical
+
+
+def test_noise_is_reproducible():
+    first, again, other = (observe(ALL["mos2"], "mid", seed).frames for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert np.mean(first == other) < 0.5
+
+
+def test_scan_noise_is_correlated_along_rows_only():
+    seen = observe(ALL["empty"], "scan", seed=3)
+    noise = seen.frames - seen.total.astype(float)
+    noise -= gaussian_filter(noise.mean(0), 8)
+    power = np.mean(noise**2)
+    along_x = [np.mean(noise[..., k:] * noise[..., :-k]) / power for k in (1, 2, 3, 4)]
+    along_y = [np.mean(noise[:, k:] * noise[:, :-k]) / power for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(along_x, (0.17, 0.13, 0.13, 0.12), atol=0.025)
+    np.testing.assert_allclose(along_y, 0, atol=0.02)
+
+
+def test_unknown_series():
+    with pytest.raises(ValueError, match="graphene.*cluster"):
+        load_benchmark(["graphene"])
+
+
+# --- the measures ---------------------------------------------------------------------------
+
+
+def spots(positions, sigma=3.0, shape=(2, 64, 64)):
+    image = np.zeros(shape)
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    for frame, row, column, height in positions:
+        frame = int(frame)
+        square = (y - row) ** 2 + (x - column) ** 2
+        image[frame] += height * np.exp(-square / (2 * sigma**2))
+    return image
+
+
+def test_detection_finds_positions_to_a_fraction_of_a_pixel():
+    positions = np.array([(0, 20.3, 30.7, 1.0), (0, 45.5, 15.1, 0.5), (1, 33.8, 40.2, 0.8)])
+    found = metrics.detect(spots(positions), 3.0)
+    assert found.height[2] > 0.4
+    order = np.lexsort([-found.height[:3], found.frame[:3]])
+    measured = np.column_stack([found.row, found.column])[:3][order]
+    np.testing.assert_allclose(measured, positions[:, 1:3], atol=0.06)
+
+
+def test_false_atoms_are_counted_per_frame():
+    height = 2.0
+    three = [(0, 20, 30, 2.0), (0, 40, 12, 1.0), (1, 30, 30, 1.5)]
+    assert metrics.false_atoms(spots(three), 3.0, height) == 1.5
+    assert metrics.false_atoms(spots([(0, 20, 30, 0.6)]), 3.0, height) == 0
+    needle = np.zeros((1, 64, 64))
+    needle[0, 30, 30] = height  # a hot pixel is not an atom
+    assert metrics.false_atoms(needle, 3.0, height) == 0
+
+
+def test_psnr_of_known_error():
+    truth = np.zeros((1, 10, 10))
+    truth[0, 0, 0] = 10
+    assert metrics.psnr(truth + 1, truth) == pytest.approx(20)
+
+
+class Oracle:
+    """A method that knows the truth, and may be made to lie."""
+
+    def __init__(self, name, dose, lie=lambda atoms, seen: atoms):
+        self.seen = observe(ALL[name], dose, quality.SEED)
+        self.lie = lie
+
+    def __call__(self, frames, pixel_size, background):
+        assert np.array_equal(frames, self.seen.frames)
+        assert pixel_size == self.seen.series.pixel_size
+        atoms = self.lie(self.seen.atoms, self.seen)
+        sign = -1 if self.seen.series.contrast == "dark" else 1
+        return self.seen.total + sign * (atoms - self.seen.atoms) if background else atoms
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_truth_scores_best(name):
+    (row,) = quality.score(Oracle(name, "mid"), [name], ["mid"])
+    assert row["psnr"] > 100
+    assert row["ssim"] == pytest.approx(1)
+    if name == "empty":
+        assert row["false_atoms"] == 0
+    else:
+        assert row["f1"] > 0.99
+        assert row["f1_total"] > 0.97  # thresholds stumble over the film
+        assert row["f1_fixed"] > 0.95
+        assert row["rms_pm"] < 25
+        assert row["filled"] in (0, pytest.approx(np.nan, nan_ok=True))
+
+
+def test_a_lattice_painted_on_is_found_out():
+    series = ALL["mos2"]
+    empty = series.vacancies[series.vacancies["count"] == 2]
+
+    def paint(atoms, seen):
+        height = np.median(metrics.heights(series, series.sites["z"] == 16)) * seen.unit
+        marks = [(v["frame"], v["row"], v["column"], height) for v in empty]
+        return atoms + spots(marks, series.atom_width, atoms.shape)
+
+    (row,) = quality.score(Oracle("mos2", "mid", paint), ["mos2"], ["mid"])
+    assert row["filled"] == 1
+    assert row["f1"] < 1
+
+
+def test_shifted_and_missing_atoms_cost_f1():
+    def shift(atoms, seen):
+        return np.roll(atoms, round(0.07 / seen.series.pixel_size), axis=1)
+
+    (row,) = quality.score(Oracle("hopping", "mid", shift), ["hopping"], ["mid"])
+    assert row["f1"] < 0.3
+
+    def halve(atoms, seen):
+        return atoms * (np.arange(128) < 64)
+
+    (row,) = quality.score(Oracle("mos2", "mid", halve), ["mos2"], ["mid"])
+    assert 0.5 < row["f1"] < 0.8
+
+
+def test_equal_heights_share_one_threshold():
+    series = ALL["gold_edge"]
+    flat = np.minimum(
+        series.atoms, 0.1 * series.reference
+    )  # every column but the weakest: a plateau
+    assert metrics.tuned_detection(flat, series)["f1"] < 0.9
+    nothing = metrics.tuned_detection(np.ones_like(series.atoms), series)
+    assert nothing["f1"] == 0
+    assert len(nothing["found"].height) == 0
