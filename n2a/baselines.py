@@ -432,6 +432,6 @@ BASELINES: dict[str, Baseline] = {
     "total_variation": Baseline(total_variation, {"weight": (0.2, 0.4, 0.7, 1, 1.5, 2.5, 4)}),
     "nonlocal_means": Baseline(nonlocal_means, {"h": (0.1, 0.2, 0.35, 0.5, 0.7, 1, 1.4)}),
     "wavelet": Baseline(wavelet, {"sigma": (0.1, 0.2, 0.35, 0.55, 0.8, 1.1, 1.6, 2.4)}),
-    "svd": Baseline(svd, {"rank": (1, 2, 4, 8, 12, 20, 32), "patch": (8, 14, None)}),
-    "bm3d": Baseline(bm3d, {"strength": (0.7, 0.85, 1.0, 1.2, 1.5)}),
+    "svd": Baseline(svd, {"rank": (1, 2, 4, 8, 12, 20, 32), "patch": (8, 16, None)}),
+    "bm3d": Baseline(bm3d, {"strength": (0.7, 0.85, 1.0, 1.25, 1.6, 2.0)}),
 }

@@ -32,9 +32,10 @@ from ase.cluster import Octahedron
 from ase.neighborlist import neighbor_list
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.fft import next_fast_len
-from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.optimize import curve_fit
 from scipy.spatial import cKDTree
+from skimage.morphology import h_maxima
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "data" / "multislice.npz"
@@ -359,27 +360,27 @@ def site_table(columns, pixel, origins):
     return np.array(rows, np.float32).reshape(-1, 6)
 
 
-def resolved(sites, atoms, pixel, sigma, least=0.02):
-    """Which sites can be seen: a local maximum of the noise-free atoms within 0.5 angstrom.
+def resolved(sites, atoms, pixel, sigma, least=0.02, dip=0.05):
+    """Which sites can be told apart: a local maximum of the noise-free atoms within 0.25 angstrom.
 
     It has to rise above the median of the ring two atom widths around it by `least` of the
-    brightest value of the series.
+    brightest value of the series, and the way to a higher one has to dip by `dip` of its height:
+    on a flatter ridge, noise alone decides whether there are one or two maxima.
     """
     flags = np.zeros(len(sites), bool)
     angles = np.arange(24) * np.pi / 12
     ring = 2 * sigma * np.stack([np.sin(angles), np.cos(angles)])
-    for frame, image in enumerate(atoms):
-        peaks = np.argwhere(image == maximum_filter(image, 3))
-        around = map_coordinates(
-            image, peaks.T[:, :, None] + ring[:, None, :], order=1, mode="nearest"
-        )
-        rise = image[tuple(peaks.T)] - np.median(around, axis=1)
-        peaks = peaks[rise > least * atoms.max()]
+    for frame in np.unique(sites[:, 0]).astype(int):
+        image = atoms[frame]
+        peaks = np.argwhere(h_maxima(np.log(image + 1e-3 * atoms.max()), dip))
+        points = peaks.T[:, :, None] + ring[:, None, :]
+        around = np.median(map_coordinates(image, points, order=1, mode="nearest"), axis=1)
+        peaks = peaks[image[tuple(peaks.T)] - around > least * atoms.max()]
         index = np.flatnonzero(sites[:, 0] == frame)
-        if len(peaks) and len(index):
+        if len(peaks):
             distance, owner = cKDTree(sites[index, 1:3]).query(peaks)
             for site in np.unique(owner):
-                flags[index[site]] = distance[owner == site].min() * pixel <= 0.5
+                flags[index[site]] = distance[owner == site].min() * pixel <= 0.25
     return flags
 
 

@@ -4,9 +4,9 @@
 One detector serves all methods. It takes local maxima of an image of bright atoms, by their
 height (an image of dark atoms is turned over before). A maximum is refined to a fraction of a pixel by a least-squares
 parabola over its surroundings. Going from the highest to the lowest, each maximum is matched to
-the nearest free column within 0.5 angstrom. Columns without a maximum of their own in the
-noise-free image (overlapping neighbours) and those within one atom width of the edge are not
-judged: finding them is neither right nor wrong.
+the nearest free column within 0.5 angstrom. Columns that cannot be told from their neighbours in
+the noise-free image and those within one atom width of the edge are not judged: finding them is
+neither right nor wrong.
 
 Matching in the order of height makes the matches at a threshold a part of those at any lower
 one, so that the best F1 over all thresholds is exact.
