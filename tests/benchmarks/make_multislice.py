@@ -695,7 +695,7 @@ def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--cache", type=Path, default=HERE / ".cache" / "multislice")
+    parser.add_argument("--cache", type=Path, default=HERE.parents[1] / ".cache" / "multislice")
     arguments = parser.parse_args()
     abtem.config.set(
         {

@@ -7,7 +7,7 @@ Every baseline gets its best parameters on every very series, dose by dose, once
 for F1, and its detector's threshold, minimal distance and background are tuned for it as well.
 n2a has no parameters; its threshold is tuned in the column "F1" and the same for all series, a
 third of the height of the weakest columns, in the column "F1 fixed". Results of the baselines are
-kept in ``.cache`` beside this script.
+kept in ``.cache`` in the root of the repository.
 
 From a Python session, ``score(method)`` measures any callable.
 """
