@@ -178,6 +178,13 @@ def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
         return usual or 2.0
     if usual is None:
         return measured
+    if measured < usual / 3:
+        _warn(
+            f"the images show structure of {measured:.2g} px (standard deviation), where atoms would be {usual:.2g} px "
+            f"wide with pixels of {pixel_size:.3g} nm; the calibration is left out of account: check it, or pass "
+            "'atom_width'"
+        )
+        return measured
     # Two rough answers, from the spectrum and from what microscopes do: their geometric mean.
     return float(np.sqrt(np.clip(measured, 0.4 * usual, 2.5 * usual) * usual))
 
@@ -368,6 +375,12 @@ class Predictor:
 
     def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
         height, width = frames.shape[1:]
+        # Borders without a measured pixel (after an alignment) are cut off: the network knows whole images.
+        seen = valid[len(valid) // 2] > 0
+        y, x = _extent(seen.any(axis=1)), _extent(seen.any(axis=0))
+        if (y, x) != (slice(0, height), slice(0, width)):
+            inner = self._restore_window(frames[:, y, x], valid[:, y, x])
+            return np.pad(inner, ((y.start, height - y.stop), (x.start, width - x.stop)), "edge")
         total = np.zeros((height, width), np.float32)
         weights = np.zeros((height, width), np.float32)
         for y in _tiles(height):
@@ -405,6 +418,14 @@ class Predictor:
             with torch.autocast(torch.device(self.device).type, torch.bfloat16, fast):
                 output = generator(*inputs, curvature)[0, :, :height, :width]
             return output.float().cpu().numpy()
+
+
+def _extent(measured: np.ndarray) -> slice:
+    """From the first to the last true element; all of it where too little is left for the network."""
+    true = np.flatnonzero(measured)
+    if len(true) == 0 or true[-1] - true[0] < 15:
+        return slice(0, len(measured))
+    return slice(int(true[0]), int(true[-1]) + 1)
 
 
 def _tiles(length: int) -> list[slice]:

@@ -470,6 +470,15 @@ class TestInput:
     def test_nothing_but_unmeasured_pixels(self, predict):
         assert np.isnan(predict(np.full((3, 96, 96), np.nan))).all()
 
+    def test_borders_without_data_do_not_reach_inside(self, cluster, predict):
+        frames = cluster.raw.copy()
+        frames[:, :5], frames[:, :, -7:] = np.nan, np.nan
+        inside = np.s_[:, 5:, :-7]
+        cropped = Predictor(None, cluster.plan)(cluster.raw[inside])
+        np.testing.assert_array_equal(np.isnan(predict(frames)), np.isnan(frames))
+        result, truth = predict(frames)[inside], cluster.atoms[inside]
+        assert decibels(result, truth) > decibels(cropped, truth) - 0.5
+
     def test_blanked_frame(self, cluster, predict):
         frames = cluster.raw.copy()
         frames[2] = 0
@@ -530,3 +539,12 @@ class TestObject:
         assert plan == cluster.plan
         for value in vars(plan).values():
             assert type(value) in (int, float, str)
+
+
+class TestCalibration:
+    def test_a_wrong_calibration_does_not_erase_atoms(self):
+        series = Series("crystal", 20)
+        with pytest.warns(UserWarning, match="calibration is left out"):
+            plan = plan_series(series.raw, pixel_size=0.001)
+        assert plan.atom_width < 2 * series.plan.atom_width
+        assert plan.contrast == "bright"
