@@ -120,8 +120,6 @@ def denoise(
     if out is not None:
         _check_out(out, signal)
     dtype = _check_dtype(signal.data.dtype if dtype is None else dtype)
-    if contrast not in ("auto", "bright", "dark"):
-        raise ValueError(f"'contrast' must be 'auto', 'bright' or 'dark', not {contrast!r}.")
     if atom_width is not None:
         atom_width = signals.check_positive("atom_width", atom_width)
     axis = signals.resolve_time_axis(signal, time_axis)

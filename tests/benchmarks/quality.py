@@ -291,12 +291,11 @@ def compare(rows: list[dict]) -> list[dict]:
             "best_psnr": scores[fidelity]["psnr"],
             "best_ssim": scores[fidelity]["ssim"],
         }
-        short = []
-        if series == "empty":  # its PSNR, on the range of the film's texture, is not judged
+        short = ["PSNR"] * (row["psnr"] - one["best_psnr"] < MARGIN[dose])
+        if series == "empty":
             one.update(best_f1_name=best_on_cluster[dose], best_false_atoms=invented[dose])
             short += ["false atoms"] * (row["false_atoms"] > 1)
         else:
-            short += ["PSNR"] * (row["psnr"] - one["best_psnr"] < MARGIN[dose])
             detector = max(METHODS, key=lambda name: scores[name]["f1"])
             one.update(
                 best_f1_name=detector,
