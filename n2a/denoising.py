@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from n2a import signals
 
@@ -80,8 +81,8 @@ def denoise(
     show_progressbar
         Default: HyperSpy's preference.
     num_workers
-        Number of dask threads that read and write. The network itself uses PyTorch's threads.
-        Default: dask's.
+        Number of dask threads that read and write a lazy series. The network itself uses PyTorch's
+        threads. Default: dask's.
 
     Returns
     -------
@@ -132,15 +133,22 @@ def denoise(
     predictor = Predictor(
         model, plan, background=background, device=device, use_time=axis is not None
     )
-    result = signals.unstack_frames(_predict(frames, predictor, dtype), signal, axis)
-
     target = signal if inplace else out
     if lazy_output is None:
         lazy_output = signals.is_lazy(signal if target is None else target)
-    if not lazy_output:
-        # In memory, blocks go straight to their place; a lazy series may be computed on a cluster.
-        place = None if signals.is_lazy(signal) else np.empty(result.shape, dtype)
-        result = signals.compute(result, show_progressbar, num_workers, out=place)
+    if lazy_output or signals.is_lazy(signal):
+        result = signals.unstack_frames(_predict(frames, predictor, dtype), signal, axis)
+        if not lazy_output:
+            result = signals.compute(result, show_progressbar, num_workers)
+    else:
+        result = np.empty(signal.data.shape, dtype)
+        place = signals.stack_frames(signal, axis, result)
+        with tqdm(
+            total=math.prod(frames.shape[:-2]),
+            unit="frame",
+            disable=not signals.wants_progress(show_progressbar),
+        ) as progress:
+            _fill(place, frames, predictor, progress=progress)
 
     new = signals.with_data(signal, result)
     signals.record(
@@ -188,11 +196,26 @@ def _predict_block(
     block: np.ndarray, predictor: Predictor, start: int, stop: int, dtype: np.dtype
 ) -> np.ndarray:
     """Predict (..., n, y, x) and keep frames start..stop: those around them are context."""
-    others = block.shape[:-3]
-    result = np.empty((*others, stop - start, *block.shape[-2:]), dtype)
-    for index in np.ndindex(others):
-        result[index] = _cast(predictor(block[index], start, stop), dtype)
+    result = np.empty((*block.shape[:-3], stop - start, *block.shape[-2:]), dtype)
+    _fill(result, block, predictor, start)
     return result
+
+
+def _fill(
+    result: np.ndarray,
+    frames: np.ndarray,
+    predictor: Predictor,
+    start: int = 0,
+    progress: tqdm | None = None,
+) -> None:
+    """Put predicted frames (..., n, y, x) into `result`, from frame `start` on, one by one."""
+    length = result.shape[-3]
+    for index in np.ndindex(result.shape[:-3]):
+        restored = predictor.restore(frames[index], start, start + length)
+        for place, frame in zip(result[index], restored, strict=True):
+            place[...] = _cast(frame, result.dtype)
+            if progress is not None:
+                progress.update()
 
 
 def _cast(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:

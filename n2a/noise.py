@@ -56,8 +56,9 @@ def estimate_noise(frames: np.ndarray) -> Noise:
     frames = np.asarray(frames)
     if frames.dtype != np.float32:
         frames = frames.astype(np.float64)
-    squared = convolve1d(frames, _HIGH_PASS, axis=1, mode="mirror") ** 2 / (_HIGH_PASS**2).sum()
-    mean, variance = (_blocks(a) for a in (frames, squared))
+    mean = _blocks(frames)
+    rough = (convolve1d(frame, _HIGH_PASS, axis=0, mode="mirror") for frame in frames)
+    variance = np.concatenate([_blocks(r[None] ** 2) for r in rough]) / (_HIGH_PASS**2).sum()
     measured = np.isfinite(mean) & np.isfinite(variance)
     mean, variance = mean[measured], variance[measured]
     if len(mean) == 0:
@@ -94,9 +95,10 @@ def estimate_noise(frames: np.ndarray) -> Noise:
 def background_level(frames: np.ndarray, bright: bool) -> float:
     """Intensity between the atoms: the 30 % (70 % for dark atoms) quantile of the slightly smoothed frames."""
     # Smoothing keeps the noise itself from widening the distribution.
-    filled = np.where(np.isfinite(frames), frames, np.nanmedian(frames))
-    smooth = gaussian_filter(filled, (0, 1.5, 1.5))[:, ::2, ::2]
-    return float(np.quantile(smooth[np.isfinite(frames[:, ::2, ::2])], 0.3 if bright else 0.7))
+    finite = np.isfinite(frames)
+    filled = frames if finite.all() else np.where(finite, frames, np.nanmedian(frames))
+    smooth = np.stack([gaussian_filter(frame, 1.5)[::2, ::2] for frame in filled])
+    return float(np.quantile(smooth[finite[:, ::2, ::2]], 0.3 if bright else 0.7))
 
 
 def _blocks(a: np.ndarray) -> np.ndarray:

@@ -18,24 +18,23 @@ class Recipe:
     """Ranges that the pairs are drawn from; pixels, counts and frames. The model card repeats them."""
 
     atom_width: tuple[float, float] = (0.9, 3.4)  # sigma of a spot, px
-    peak: tuple[float, float] = (0.25, 1500.0)  # counts per pixel at the top of a typical column
+    peak: tuple[float, float] = (0.2, 1000.0)  # counts per pixel at the top of a typical column
+    usual_peak: tuple[float, float] = (0.4, 15.0)  # every second series is drawn from here
     background: tuple[float, float] = (0.03, 20.0)  # times the peak
     drift: tuple[float, float] = (0.02, 2.0)  # px per frame
     tumble: tuple[float, float] = (0.0, 0.10)  # rad per frame
-    afterglow: tuple[float, float] = (
-        0.05,
-        0.35,
-    )  # fraction of a pixel's signal in the following ones
+    beam: tuple[float, float] = (0.05, 0.4)  # spread of the logarithm of the dose of frames
+    afterglow: tuple[float, float] = (0.05, 0.5)  # share of the signal in the following pixels
     line_noise: tuple[float, float] = (0.1, 0.6)  # times the noise at the background
     row_jitter: tuple[float, float] = (0.05, 0.4)  # px, standard deviation
-    dark: float = 0.12  # share of series with dark atoms
+    dark: float = 0.16  # share of series with dark atoms
     structures: tuple[tuple[str, float], ...] = (
         ("empty", 0.08),
-        ("atoms", 0.14),
-        ("cluster", 0.28),
+        ("atoms", 0.18),
+        ("cluster", 0.26),
         ("crystal", 0.22),
         ("2d", 0.18),
-        ("random", 0.10),
+        ("random", 0.08),
     )
 
     def to_dict(self) -> dict:
@@ -109,7 +108,11 @@ class PairSampler:
                     spots, torch.ones(len(spots), device=self.device), width_t[i, 0], shape
                 ).clamp_max(1)
 
-        peak = _log_uniform(rng, recipe.peak, batch)
+        peak = np.where(
+            rng.uniform(size=batch) < 0.5,
+            _log_uniform(rng, recipe.usual_peak, batch),
+            _log_uniform(rng, recipe.peak, batch),
+        )
         ratio = np.where(
             rng.uniform(size=batch) < 0.35,
             rng.uniform(recipe.background[0], 0.2, batch),
@@ -130,7 +133,7 @@ class PairSampler:
         total = (background + sign * atoms * peak_t).clamp_min(0)
         truth = (sign * (total - background))[:, middle]
 
-        counts, read = self._acquire(total, peak)
+        counts, read = self._acquire(total * self._beam(batch), peak)
         level = torch.stack([
             torch.quantile(t.flatten(), 0.7 if d else 0.3)
             for t, d in zip(total[:, middle], dark, strict=True)
@@ -276,6 +279,12 @@ class PairSampler:
         ramp = torch.cos(angle) * grid[:, None] + torch.sin(angle) * grid
         return (1 + slow * thickness + fine * texture + tilt * ramp).clamp_min(0.02)
 
+    def _beam(self, batch: int) -> torch.Tensor:
+        """Dose of the frames (b, t, 1, 1) relative to the middle one: mostly all the same."""
+        spread = (self.rng.uniform(size=batch) < 0.1) * self.rng.uniform(*self.recipe.beam, batch)
+        dose = np.exp(spread[:, None] * self.rng.normal(size=(batch, self.window)))
+        return self._tensor(dose / dose[:, [self.window // 2]])[:, :, None, None]
+
     def _acquire(self, total: torch.Tensor, peak: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rng, recipe = self.rng, self.recipe
         batch = len(total)
@@ -297,8 +306,12 @@ class PairSampler:
         counts = counts + lines[:, None, None, None] * acquisition.line_noise(
             counts.shape, reach, self.torch, self.device
         )
-        high = self._tensor(peak * rng.uniform(2, 20, batch))
-        return acquisition.defects(counts, some(0.1, 1e-4, 2e-3), high, self.torch), read
+        high = self._tensor(peak * _log_uniform(rng, (2, 100), batch))
+        counts = acquisition.defects(counts, some(0.1, 1e-4, 2e-3), high, self.torch)
+        # Some pixels are hot in all frames.
+        hot = torch.rand((batch, 1, *total.shape[2:]), generator=self.torch, device=self.device)
+        hot = hot < some(0.06, 1e-4, 1e-3)[:, None, None, None]
+        return torch.where(hot, high[:, None, None, None], counts), read
 
     def _valid(self, batch: int) -> torch.Tensor:
         """Masks of what a window may lack: single images, the ends of a series, borders after alignment."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import NamedTuple
@@ -34,7 +35,8 @@ WIDEST = 3.0
 NARROWEST = 0.9
 USUAL_WIDTH_NM = 0.045
 COARSEST_PIXEL_NM = 0.06
-TILE = 512
+# Largest tile (y, x) before the network; what it needs of memory grows with the area.
+TILE = (288, 1024)
 OVERLAP = 64
 # Likeness, relative to that of a frame's neighbours, above which nothing has moved to speak of.
 STILL = 0.9
@@ -114,29 +116,37 @@ def plan_series(
             "the series has (almost) no finite pixels; expected measured intensities: "
             "crop it, or replace NaN and inf"
         )
-    offset = float(np.median(sample[np.isfinite(sample)]))
-    sample = np.subtract(sample, offset, dtype=np.float64)
-    sample[~np.isfinite(sample)] = np.nan
-    span = float(np.nanmax(sample) - np.nanmin(sample))
+    finite = np.isfinite(sample)
+    measured = sample[finite]
+    offset = float(np.median(measured))
+    span = float(measured.max()) - float(measured.min())
     if span == 0:
         raise ValueError(
             f"the series is constant ({offset:g} everywhere); there is nothing to denoise"
         )
-    # Hot and dead pixels, flashes: what is far outside of everything else would bend every estimate.
-    low, high = np.nanpercentile(sample[:, ::2, ::2], (0.1, 99.9))
-    if high > low:
-        sample = np.clip(sample, low - 3 * (high - low), high + 3 * (high - low))
-        span = float(np.nanmax(sample) - np.nanmin(sample))
     # From here on intensities are 0 at the offset and span 1: single precision suffices for any units.
-    sample = (sample / span).astype(np.float32)
-    filled = np.nan_to_num(sample)
+    values = np.empty(sample.shape, np.float32)
+    for value, frame in zip(values, sample, strict=True):
+        np.divide(
+            np.subtract(frame, offset, dtype=np.float64), span, out=value, casting="same_kind"
+        )
+    values[~finite] = np.nan
+    del measured  # copies of the sample are what memory is needed for here
+    # Hot and dead pixels, flashes: what is far outside of everything else would bend every estimate.
+    low, high = np.nanpercentile(values[:, ::2, ::2], (0.1, 99.9))
+    if high > low:
+        np.clip(values, low - 3 * (high - low), high + 3 * (high - low), out=values)
+        rest = float(np.nanmax(values) - np.nanmin(values))
+        values /= rest
+        span *= rest
+    filled = values if finite.all() else np.nan_to_num(values)
 
     width = atom_width
     if width is None:
         width = _plausible_width(measure_atom_width(filled), pixel_size)
     factor = max(1, int(np.ceil(width / WIDEST)))
     factor = min(factor, max(1, min(sample.shape[-2:]) // 16))
-    binned = bin_frames(sample, factor)
+    binned = bin_frames(values, factor)
     if contrast == "auto":
         contrast = (
             "bright" if _skewness(bin_frames(filled, factor), width / factor) >= 0 else "dark"
@@ -198,12 +208,12 @@ def _warn(message: str) -> None:
 
 
 def _skewness(frames: np.ndarray, width: float) -> float:
-    band = gaussian_filter(frames, (0, width, width)) - gaussian_filter(
-        frames, (0, 3 * width, 3 * width)
-    )
+    band = np.empty_like(frames, dtype=np.float32)
+    for out, frame in zip(band, frames, strict=True):
+        np.subtract(gaussian_filter(frame, width), gaussian_filter(frame, 3 * width), out=out)
     # Single hot pixels must not decide.
     low, high = np.quantile(band[:, ::2, ::2], (0.001, 0.999))
-    return float((np.clip(band, low, high) ** 3).mean())
+    return float(np.mean([(np.clip(frame, low, high) ** 3).mean() for frame in band]))
 
 
 class _Frame(NamedTuple):
@@ -292,21 +302,25 @@ class Predictor:
             (stop - start, y, x) float32 in the units of the frames, NaN where they are not finite. Each depends on
             the `halo` frames on each side of it only.
         """
+        restored = list(self.restore(frames, start, stop))
+        return np.stack(restored) if restored else np.empty((0, *frames.shape[-2:]), np.float32)
+
+    def restore(
+        self, frames: np.ndarray, start: int = 0, stop: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Denoise frame by frame: as a call does, with only one window in memory."""
         stop = len(frames) if stop is None else stop
-        result = np.empty((stop - start, *frames.shape[-2:]), np.float32)
         prepared: dict[int, _Frame] = {}
         matches: dict[tuple[int, int], Match] = {}
         for i in range(start, stop):
             slots = self._slots(i, len(frames))
-            # Only the frames of one window are in memory, however long the series.
             prepared = {j: prepared.get(j) or self._prepare(frames[j]) for j in slots.values()}
             restored = self._restore_window(*self._window(prepared, i, slots, matches))
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)
             restored[~np.isfinite(frames[i])] = np.nan
-            result[i - start] = restored
-        return result
+            yield restored
 
     def _prepare(self, frame: np.ndarray) -> _Frame:
         finite = np.isfinite(frame)
@@ -345,13 +359,14 @@ class Predictor:
         """
         middle = frames[i]
         window = self.model.generator.window
-        stack = np.zeros((2, window, *middle.values.shape), np.float32)
+        stack = np.zeros((window, *middle.values.shape), np.float32)
+        valid = np.zeros(stack.shape, bool)
         half = window // 2
         matches = {j: self._match(frames, i, j, known) for j in slots.values() if j != i}
         near = [m.likeness for j, m in matches.items() if abs(j - i) <= half]
         for slot, j in slots.items():
             if j == i:
-                stack[:, slot] = middle.values, middle.valid
+                stack[slot], valid[slot] = middle.values, middle.valid
                 continue
             # A blanked or flickering beam says nothing about its neighbours.
             if np.ptp(frames[j].values) == 0 or abs(frames[j].level - middle.level) > FLICKER:
@@ -360,10 +375,9 @@ class Predictor:
             if abs(j - i) > half and matches[j].likeness < STILL * np.mean(near):
                 continue
             shift = matches[j].shift if i < j else tuple(-s for s in matches[j].shift)
-            stack[:, slot] = frames[j].values, frames[j].valid
-            if shift != (0, 0):
-                stack[0, slot], stack[1, slot] = (move(a, shift) for a in stack[:, slot])
-        return stack[0], stack[1]
+            stack[slot] = move(frames[j].values, shift)
+            valid[slot] = move(frames[j].valid, shift)
+        return stack, valid
 
     def _match(self, frames: dict[int, _Frame], i: int, j: int, known: dict) -> Match:
         """How the later of two frames lies on the earlier: the same from both sides."""
@@ -376,15 +390,15 @@ class Predictor:
     def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
         height, width = frames.shape[1:]
         # Borders without a measured pixel (after an alignment) are cut off: the network knows whole images.
-        seen = valid[len(valid) // 2] > 0
+        seen = valid[len(valid) // 2]
         y, x = _extent(seen.any(axis=1)), _extent(seen.any(axis=0))
         if (y, x) != (slice(0, height), slice(0, width)):
             inner = self._restore_window(frames[:, y, x], valid[:, y, x])
             return np.pad(inner, ((y.start, height - y.stop), (x.start, width - x.stop)), "edge")
         total = np.zeros((height, width), np.float32)
         weights = np.zeros((height, width), np.float32)
-        for y in _tiles(height):
-            for x in _tiles(width):
+        for y in _tiles(height, TILE[0]):
+            for x in _tiles(width, TILE[1]):
                 atoms, background = self._network(frames[:, y, x], valid[:, y, x])
                 intensity = self.normalization.atoms(np.maximum(atoms, 0), background)
                 if self.background:
@@ -428,14 +442,18 @@ def _extent(measured: np.ndarray) -> slice:
     return slice(int(true[0]), int(true[-1]) + 1)
 
 
-def _tiles(length: int) -> list[slice]:
+def _tiles(length: int, largest: int) -> list[slice]:
     """Overlapping slices that cover `length`, all of one size, starting at multiples of 8."""
-    if length <= TILE + OVERLAP:
+    if length <= largest + OVERLAP:
         return [slice(0, length)]
-    number = -(-(length - OVERLAP) // (TILE - OVERLAP))
-    starts = np.linspace(0, length - TILE, number) // 8 * 8
-    starts[-1] = length - TILE
-    return [slice(int(s), int(s) + TILE) for s in starts]
+    number = -(-(length - OVERLAP) // (largest - OVERLAP))
+    step = -(-(length - OVERLAP) // number)
+    step = -(-step // 8) * 8
+    size = step + OVERLAP
+    return [
+        slice(start, start + size)
+        for start in (min(k * step, length - size) for k in range(number))
+    ]
 
 
 def _ramp(tile: slice, length: int) -> np.ndarray:

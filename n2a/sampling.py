@@ -31,11 +31,12 @@ def measure_atom_width(frames: np.ndarray) -> float | None:
     support and thickness count little, is 3 / (4 pi^2 s^2). Scan jitter and afterglow colour the noise along one
     direction, atoms are alike in all: of the sectors along ky and along kx the weaker one counts.
     """
-    frames = np.asarray(frames, np.float32)
     n, height, width = frames.shape
     window = (np.hanning(height)[:, None] * np.hanning(width)).astype(np.float32)
-    frames = (frames - frames.mean(axis=(1, 2), keepdims=True)) * window
-    power = np.mean(np.abs(fft.rfft2(frames)) ** 2, axis=0)
+    power = 0
+    for frame in frames:
+        frame = np.asarray(frame, np.float32)
+        power = power + np.abs(fft.rfft2((frame - frame.mean()) * window)) ** 2 / n
     ky = np.abs(fft.fftfreq(height))[:, None]
     kx = fft.rfftfreq(width)[None]
     k = np.hypot(ky, kx)

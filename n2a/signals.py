@@ -152,9 +152,14 @@ def _array_order(signal: BaseSignal, time_axis) -> tuple[int, ...]:
     return (*navigation, *sorted(manager.signal_indices_in_array))
 
 
-def stack_frames(signal: BaseSignal, time_axis=None) -> np.ndarray | da.Array:
-    """Data viewed as (..., n, y, x); n is the time axis, else the last other axis, else 1."""
-    data = signal.data
+def stack_frames(
+    signal: BaseSignal, time_axis=None, data: np.ndarray | None = None
+) -> np.ndarray | da.Array:
+    """Data viewed as (..., n, y, x); n is the time axis, else the last other axis, else 1.
+
+    Another array of the same shape can take the place of the signal's data.
+    """
+    data = signal.data if data is None else data
     if isinstance(data, np.ma.MaskedArray):
         data = np.where(data.mask, np.nan, data.data)  # as HyperSpy does for lazy signals
     data = data.transpose(_array_order(signal, time_axis))
@@ -187,7 +192,7 @@ def sample_frames(
         for n in frames.shape[-2:]
     )
     sample = [frames[(*np.unravel_index(pick, frames.shape[:-2]), *window)] for pick in picks]
-    return np.stack(dask.compute(*sample))
+    return np.stack(sample if isinstance(frames, np.ndarray) else dask.compute(*sample))
 
 
 def frame_spans(shape: tuple[int, ...], length: int) -> list[tuple[int, int]]:
@@ -218,33 +223,26 @@ def frame_blocks(frames: np.ndarray | da.Array, start: int, stop: int) -> da.Arr
     return part.rechunk(tuple(chunks))
 
 
-def compute(
-    array: da.Array,
-    show_progressbar: bool | None = None,
-    num_workers: int | None = None,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """Compute a dask array, with HyperSpy's progress bar.
-
-    With `out` the blocks are written straight into it, by threads of this process: half the memory.
-    """
-    import dask.array as da
+def wants_progress(show_progressbar: bool | None) -> bool:
+    """Whether to show a progress bar: HyperSpy's preference where the user did not say."""
     import hyperspy.api as hs
 
     if show_progressbar is None:
-        show_progressbar = hs.preferences.General.show_progressbar
-    options = {} if num_workers is None else {"num_workers": num_workers}
-    if show_progressbar:
+        return bool(hs.preferences.General.show_progressbar)
+    return show_progressbar
+
+
+def compute(
+    array: da.Array, show_progressbar: bool | None = None, num_workers: int | None = None
+) -> np.ndarray:
+    """Compute a dask array, with a progress bar."""
+    progress = nullcontext()
+    if wants_progress(show_progressbar):
         from tqdm.dask import TqdmCallback
 
         progress = TqdmCallback()
-    else:
-        progress = nullcontext()
     with progress:
-        if out is None:
-            return array.compute(**options)
-        da.store(array, out, lock=False, scheduler="threads", **options)
-        return out
+        return array.compute(**({} if num_workers is None else {"num_workers": num_workers}))
 
 
 # Results

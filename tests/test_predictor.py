@@ -370,7 +370,7 @@ class TestPromises:
     def test_no_seams_between_tiles(self, monkeypatch):
         series = Series("crystal", 30, frames=1, shape=(80, 200))
         whole = Predictor(None, series.plan)(series.raw)
-        monkeypatch.setattr(predictor_module, "TILE", 96)
+        monkeypatch.setattr(predictor_module, "TILE", (96, 128))
         tiled = Predictor(None, series.plan)(series.raw)
         assert not np.array_equal(tiled, whole)  # there were tiles
         difference = np.abs(tiled - whole)[:, :, 20:-20]
@@ -379,7 +379,7 @@ class TestPromises:
 
     @pytest.mark.parametrize("length", [64, 575, 576, 577, 600, 1024, 1500, 4096])
     def test_tiles_cover_an_image_smoothly(self, length):
-        tiles = predictor_module._tiles(length)
+        tiles = predictor_module._tiles(length, 512)
         weight = np.zeros(length)
         for tile in tiles:
             weight[tile] += predictor_module._ramp(tile, length)
