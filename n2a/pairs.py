@@ -110,7 +110,7 @@ class PairSampler:
 
         peak = np.where(
             rng.uniform(size=batch) < 0.5,
-            _log_uniform(rng, recipe.usual_peak, batch),
+            np.clip(_log_uniform(rng, recipe.usual_peak, batch), *recipe.peak),
             _log_uniform(rng, recipe.peak, batch),
         )
         ratio = np.where(
@@ -322,7 +322,7 @@ class PairSampler:
             case = rng.uniform()
             if case < 0.22:
                 valid[i, np.arange(window) != middle] = 0
-            elif case < 0.42:
+            elif case < 0.42 and middle:
                 missing = rng.integers(1, middle + 1)
                 valid[i, :missing] = 0
                 if rng.uniform() < 0.5:
