@@ -114,6 +114,12 @@ class PaperGenerator(nn.Module):
     One channel in and out, values in -1..1; height and width are multiples of 8. It is the reference that
     the ``fast`` preset is compared with.
 
+    Parameters
+    ----------
+    noise
+        Take noise as a second channel. From clear to noisy images there are many answers, and a function of
+        the clear image alone has one.
+
     References
     ----------
     F. Wang, T. R. Henninen, D. Keller, R. Erni, Applied Microscopy 50:23 (2020).
@@ -125,9 +131,11 @@ class PaperGenerator(nn.Module):
     13780111
     """
 
-    def __init__(self):
+    def __init__(self, noise: bool = False):
         super().__init__()
-        self.first = nn.Sequential(_Pair(1, 64, 3, norm=False), _Branches(64, (1, 3, 5, 7)))
+        self.first = nn.Sequential(
+            _Pair(2 if noise else 1, 64, 3, norm=False), _Branches(64, (1, 3, 5, 7))
+        )
         self.second = nn.Sequential(_shrink(64, 64), _Pair(64, 64, 3), _Branches(64, (3, 5)))
         self.third = nn.Sequential(_shrink(64, 64), _Pair(64, 64, 3), _Branches(64, (3, 5)))
         self.fourth = nn.Sequential(
@@ -143,9 +151,9 @@ class PaperGenerator(nn.Module):
             nn.ConvTranspose2d(64, 8, 9), _Norm(), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 9), nn.Tanh()
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (b, 1, h, w) to the other domain, same shape."""
-        skips = [self.first(x)]
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Map (b, 1, h, w) to the other domain, same shape; `noise` likewise, where the network takes it."""
+        skips = [self.first(x if noise is None else torch.cat([x, noise], 1))]
         skips.append(self.second(skips[-1]))
         skips.append(self.third(skips[-1]))
         x = self.fourth(skips[-1])

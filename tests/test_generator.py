@@ -149,3 +149,22 @@ class TestPaper:
         assert output.shape == x.shape
         assert output.abs().max() <= 1
         assert counter.get_total_flops() / (32 * 40) == pytest.approx(1.6e6, rel=0.03)
+
+    def test_with_noise_it_can_give_many_answers(self):
+        torch.manual_seed(0)
+        generator = PaperGenerator(noise=True).eval()
+        plain = sum(p.numel() for p in PaperGenerator().parameters())
+        # 3 x 3 weights from the second input channel to 64 features, and nothing else.
+        assert sum(p.numel() for p in generator.parameters()) == plain + 9 * 64
+        x, *planes = torch.from_numpy(noise(3, 1, 1, 16, 24)).float()
+        with torch.inference_mode():
+            first, second = (generator(x, plane) for plane in planes)
+            assert torch.equal(generator(x, planes[0]), first)
+        assert first.shape == x.shape
+        assert (first - second).abs().max() > 1e-4
+
+    @pytest.mark.parametrize("takes_noise", [False, True])
+    def test_noise_is_given_where_it_is_taken(self, takes_noise):
+        x = torch.zeros(1, 1, 8, 8)
+        with pytest.raises(RuntimeError, match="channels"):
+            PaperGenerator(noise=takes_noise)(*([x] if takes_noise else [x, x]))
