@@ -111,7 +111,8 @@ def denoise(
     (dtype('float32'), True)
     """
     from n2a import __version__
-    from n2a.predictor import Predictor, plan_series
+    from n2a.plan import plan_series
+    from n2a.predictor import Predictor
 
     signals.check_images(signal)
     if lazy_output and (inplace or out is not None):

@@ -213,7 +213,7 @@ def simulate_like(
     >>> n2a.simulate_like(series, structure="atoms", n_atoms=9)
     <Signal2D, title: simulated atoms, dimensions: (3|64, 64)>
     """
-    from n2a.predictor import plan_series
+    from n2a.plan import plan_series
     from n2a.signals import check_images, pixel_size, sample_frames, stack_frames
 
     known = set(inspect.signature(simulate).parameters)

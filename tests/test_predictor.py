@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter
 import n2a
 from n2a import predictor as predictor_module
 from n2a.model import Noise2Atom, get_model
-from n2a.predictor import Plan, Predictor, plan_series
+from n2a.plan import Plan, plan_series
+from n2a.predictor import Predictor
 
 GAIN, OFFSET = 2.0, 100.0
 
