@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from n2a.lowpass import LowPass
+
 PRESETS: dict[str, dict] = {
     # Little work at full resolution: frames enter folded 2x2, and most of the arithmetic runs on 64 and 128
     # channels at a quarter and an eighth of the size, where CPUs reach their full rate.
@@ -102,6 +104,44 @@ class Generator(nn.Module):
         for up, decoder in zip(reversed(self.up), reversed(self.decoder), strict=True):
             x = decoder(F.pixel_shuffle(up(x), 2).add_(skips.pop()))
         return F.pixel_shuffle(self.head(torch.cat([F.relu(x), folded], 1)), 2)
+
+
+class NoiseMaker(nn.Module):
+    """From clear to noisy, C to N: a clear frame and white noise in, a noisy frame out.
+
+    It starts as plain white noise of unit variance, which is what counting statistics are after stabilisation,
+    and learns what a detector and a scan make of it: correlation along the lines, afterglow, jitter.
+
+    Parameters
+    ----------
+    width
+        Channels of the two hidden layers.
+    reach
+        Length of the convolutions along the scan lines, in pixels, odd.
+    """
+
+    def __init__(self, width: int = 16, reach: int = 33):
+        super().__init__()
+        self.width, self.reach = width, reach
+        self.along = nn.Conv2d(
+            2, width, (1, reach), padding=(0, reach // 2), padding_mode="reflect"
+        )
+        self.around = nn.Conv2d(width + 2, width, 3, padding=1, padding_mode="reflect")
+        self.out = nn.Conv2d(width, 1, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    @property
+    def configuration(self) -> dict:
+        """What rebuilds this network: ``NoiseMaker(**configuration)``."""
+        return {"width": self.width, "reach": self.reach}
+
+    def forward(self, clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Make (b, 1, h, w) noisy; `noise` is white, of the same shape and unit variance. Stabilised values."""
+        inputs = torch.cat([clean, noise], 1)
+        hidden = F.leaky_relu(self.along(inputs), 0.2)
+        hidden = F.leaky_relu(self.around(torch.cat([hidden, inputs], 1)), 0.2)
+        return clean + noise + self.out(hidden)
 
 
 def _stack(channels: int, blocks: int) -> nn.Sequential:
@@ -209,3 +249,62 @@ def _grow(inputs: int, outputs: int) -> nn.Sequential:
 def _activated(layers: tuple[nn.Module, ...], norm: bool = True) -> list[nn.Module]:
     return [part for layer in layers
             for part in ((layer, _Norm(), nn.LeakyReLU(0.2)) if norm else (layer, nn.LeakyReLU(0.2)))]  # fmt: skip
+
+
+class PaperClear(nn.Module):
+    """N to C with the authors' network, in the place of :class:`Generator`: one frame, atoms and background out.
+
+    The authors scale a series to -1..1, which loses its intensities. Here the scales are kept, so that they come back:
+    atoms of the stated height where the network says 1; what the frame has besides them, low-passed, is the background.
+
+    Parameters
+    ----------
+    low, high
+        Stabilised values of the series that the network sees as -1 and 1.
+    height
+        Stabilised height of an atom that the network shows as 1.
+    """
+
+    window, multiple = 1, 8
+
+    def __init__(self, low: float, high: float, height: float):
+        super().__init__()
+        self.low, self.high, self.height = low, high, height
+        self.network = PaperGenerator()
+        self.low_pass = LowPass()
+
+    @property
+    def configuration(self) -> dict:
+        """What rebuilds this network: ``make_generator(**configuration)``."""
+        return {"preset": "paper", "low": self.low, "high": self.high, "height": self.height}
+
+    def forward(
+        self, frames: torch.Tensor, valid: torch.Tensor, curvature: torch.Tensor
+    ) -> torch.Tensor:
+        """As :meth:`Generator.forward`; only the middle frame matters."""
+        middle = frames.shape[1] // 2
+        frames = frames[:, middle : middle + 1]
+        scaled = 2 * (frames - self.low) / (self.high - self.low) - 1
+        atoms = (self.network(scaled) + 1) / 2 * self.height
+        with torch.no_grad():
+            background = self.low_pass(frames.float() - atoms.float())
+        return torch.cat([atoms, background.to(atoms)], 1)
+
+
+class PaperNoisy(nn.Module):
+    """C to N with the authors' network and a second input for the noise, in the place of :class:`NoiseMaker`."""
+
+    def __init__(self, low: float, high: float, height: float):
+        super().__init__()
+        self.low, self.high, self.height = low, high, height
+        self.network = PaperGenerator(noise=True)
+
+    def forward(self, clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """As :meth:`NoiseMaker.forward`, from atoms without a background."""
+        scaled = 2 * clean / self.height - 1
+        return self.low + (self.network(scaled, noise) + 1) / 2 * (self.high - self.low)
+
+
+def make_generator(preset: str = "fast", **configuration) -> Generator | PaperClear:
+    """The network N to C of a configuration."""
+    return PaperClear(**configuration) if preset == "paper" else Generator(**configuration)

@@ -6,17 +6,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import safetensors
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from n2a.generator import Generator
+from n2a.checkpoint import read_tensors, write_whole
+from n2a.generator import Generator, PaperClear, make_generator
+
+if TYPE_CHECKING:
+    from n2a.history import History
 
 FORMAT = "n2a-model"
 VERSION = 1
@@ -42,7 +44,9 @@ class Noise2Atom:
     Noise2Atom('fast', window of 5 frames, 1.16 M parameters)
     """
 
-    def __init__(self, generator: Generator, name: str = "unnamed", training: dict | None = None):
+    def __init__(
+        self, generator: Generator | PaperClear, name: str = "unnamed", training: dict | None = None
+    ):
         self.generator = generator.float().cpu().eval().requires_grad_(False)
         self.name = name
         self.training = dict(training or {})
@@ -60,6 +64,19 @@ class Noise2Atom:
             total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
+    @property
+    def verdict(self) -> str:
+        """What the training found at its end: "better", "no better", "collapsed", or "" where it was not asked."""
+        return self.training.get("verdict", "")
+
+    @property
+    def history(self) -> History:
+        """What was recorded while it was trained."""
+        from n2a.history import History
+
+        recorded = self.training.get("history")
+        return History.from_dict(recorded) if recorded else History()
+
     def summary(self) -> dict[str, str]:
         """What provenance records of a model."""
         return {"model": self.name, "model_digest": self.digest}
@@ -74,7 +91,6 @@ class Noise2Atom:
         half
             Round the weights to half precision: half the size.
         """
-        path = Path(path)
         description = {
             "name": self.name,
             "generator": self.generator.configuration,
@@ -85,12 +101,7 @@ class Noise2Atom:
             {k: v.cpu().to(dtype).contiguous() for k, v in self.generator.state_dict().items()},
             {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)},
         )
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, data)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Noise2Atom:
@@ -112,12 +123,11 @@ class Noise2Atom:
     @classmethod
     def _parse(cls, data: bytes, source: str) -> Noise2Atom:
         try:
-            tensors = load_tensors(data)
-            length = struct.unpack("<Q", data[:8])[0]
-            header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        except (safetensors.SafetensorError, struct.error, ValueError) as error:
-            raise ValueError(f"'model': {source!r} is damaged, cut short or not a safetensors file ({error}); "
-                             "copy or download it again, or train a new one") from error  # fmt: skip
+            tensors, header = read_tensors(data)
+        except ValueError as error:
+            raise ValueError(
+                f"'model': {source!r} is {error}; copy or download it again, or train a new one"
+            ) from error
         if header.get("format") != FORMAT:
             raise ValueError(f"'model': {source!r} holds tensors, but is not a model written by n2a; "
                              "expected a file from Noise2Atom.save")  # fmt: skip
@@ -127,7 +137,7 @@ class Noise2Atom:
                              f"{VERSION}; update n2a")  # fmt: skip
         try:
             description = json.loads(header["description"])
-            generator = Generator(**description["generator"])
+            generator = make_generator(**description["generator"])
             generator.load_state_dict(tensors)
             model = cls(generator, description["name"], description["training"])
             if not version.isdecimal():

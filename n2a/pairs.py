@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -21,11 +22,18 @@ class Recipe:
     peak: tuple[float, float] = (0.2, 1000.0)  # counts per pixel at the top of a typical column
     usual_peak: tuple[float, float] = (0.4, 15.0)  # every second series is drawn from here
     background: tuple[float, float] = (0.03, 20.0)  # times the peak
+    even: bool = False  # background drawn evenly from its range; else most often below 2
+    astigmatism: float = 0.04  # spread of the logarithm of the spot's axes
+    texture: tuple[float, float] = (0.0, 0.15)  # contrast of the film at the size of the atoms
     drift: tuple[float, float] = (0.02, 2.0)  # px per frame
     tumble: tuple[float, float] = (0.0, 0.10)  # rad per frame
     beam: tuple[float, float] = (0.05, 0.4)  # spread of the logarithm of the dose of frames
     afterglow: tuple[float, float] = (0.05, 0.5)  # share of the signal in the following pixels
+    afterglow_decay: tuple[float, float] = (0.7, 6.0)  # px
+    afterglow_share: float = 0.4  # of the series
     line_noise: tuple[float, float] = (0.1, 0.6)  # times the noise at the background
+    line_reach: tuple[float, float] = (1.0, 40.0)  # px
+    line_share: float = 0.3  # of the series
     row_jitter: tuple[float, float] = (0.05, 0.4)  # px, standard deviation
     dark: float = 0.16  # share of series with dark atoms
     structures: tuple[tuple[str, float], ...] = (
@@ -67,19 +75,30 @@ class PairSampler:
         Seeds NumPy's and torch's generators of this sampler.
     device
         Where images are made; structures are made in NumPy.
+    images
+        Clear images (n, y, x), at least `size` pixels on a side, a bright column at 1: patches of them take the place
+        of simulated atoms.
     """
 
     def __init__(
-        self, recipe: Recipe, size: int = 96, window: int = 5, seed: int = 0, device="cpu"
+        self,
+        recipe: Recipe,
+        size: int = 96,
+        window: int = 5,
+        seed: int = 0,
+        device="cpu",
+        images: np.ndarray | None = None,
     ):
         self.recipe, self.size, self.window, self.device = recipe, size, window, device
+        self.images = images
         self.rng = np.random.default_rng(seed)
         self.torch = torch.Generator(device).manual_seed(seed)
 
     def __call__(self, batch: int) -> dict[str, torch.Tensor]:
         """A batch: frames, valid, curvature as the generator takes them; atoms, background and weight as truth.
 
-        The truth is linear, in units of the noise at the background level.
+        The truth is linear, in units of the noise at the background level. Clean holds all frames of the window
+        without noise, stabilised.
         """
         rng, recipe = self.rng, self.recipe
         width = _log_uniform(rng, recipe.atom_width, batch)
@@ -88,7 +107,7 @@ class PairSampler:
         )
         scenes = [self._scene(k, w) for k, w in zip(kinds, width, strict=True)]
         positions, heights = self._pad(scenes)
-        astigmatic = width[:, None] * np.exp(rng.normal(scale=0.04, size=(batch, 2)))
+        astigmatic = width[:, None] * np.exp(rng.normal(scale=recipe.astigmatism, size=(batch, 2)))
         width_t = self._tensor(astigmatic)[:, None].expand(-1, self.window, -1)
         shape = (self.size, self.size)
         atoms = render(positions, heights, width_t, shape)
@@ -100,6 +119,8 @@ class PairSampler:
         here = slice(middle, middle + 1)  # tails are wide and weak: their motion does not matter
         halo = render(positions[:, here], heights[:, here], width_t[:, here] * spread, shape)
         halo = halo * tails[:, None, None, None]
+        if self.images is not None:
+            atoms, halo = self._cut(batch), torch.zeros_like(halo)
         weight = torch.ones((batch, *shape), device=self.device)
         for i, scene in enumerate(scenes):
             if len(scene.empty):
@@ -113,18 +134,8 @@ class PairSampler:
             np.clip(_log_uniform(rng, recipe.usual_peak, batch), *recipe.peak),
             _log_uniform(rng, recipe.peak, batch),
         )
-        ratio = np.where(
-            rng.uniform(size=batch) < 0.35,
-            rng.uniform(recipe.background[0], 0.2, batch),
-            _log_uniform(rng, (0.1, 2.0), batch),
-        )
-        ratio = np.where(
-            rng.uniform(size=batch) < 0.12,
-            _log_uniform(rng, (2.0, recipe.background[1]), batch),
-            ratio,
-        )
         dark = rng.uniform(size=batch) < recipe.dark
-        ratio = np.where(dark, _log_uniform(rng, (1.3, 20.0), batch), ratio)
+        ratio = self._ratio(dark)
         sign = self._tensor(np.where(dark, -1.0, 1.0))[:, None, None, None]
         peak_t = self._tensor(peak)[:, None, None, None]
         shifts = self._tensor(np.stack([scene.shift for scene in scenes]))
@@ -133,13 +144,12 @@ class PairSampler:
         total = (background + sign * atoms * peak_t).clamp_min(0)
         truth = (sign * (total - background))[:, middle]
 
-        counts, read = self._acquire(total * self._beam(batch), peak)
+        counts, extra = self._acquire(total * self._beam(batch), peak)
         level = torch.stack([
             torch.quantile(t.flatten(), 0.7 if d else 0.3)
             for t, d in zip(total[:, middle], dark, strict=True)
         ])  # fmt: skip
-        variance = level + read**2 + ANSCOMBE
-        noise = variance.sqrt()
+        noise = extra(level + ANSCOMBE).sqrt()
         level = level + noise * self._tensor(rng.normal(scale=0.3, size=batch))
         noise = noise * self._tensor(np.exp(rng.normal(scale=0.12, size=batch)))
         curvature = (1 / noise).clamp_max(ANSCOMBE**-0.5) * self._tensor(
@@ -156,7 +166,22 @@ class PairSampler:
             "atoms": truth / noise[:, None, None],
             "background": (background[:, middle] - level[:, None, None]) * scale[:, 0],
             "weight": weight,
+            "clean": stabilise(
+                (total - level[:, None, None, None]) * scale, curvature[:, None, None, None]
+            ),
         }
+
+    def _cut(self, batch: int) -> torch.Tensor:
+        """Windows (b, t, h, w) of the images of the user's own, drifting by whole pixels."""
+        rng, size = self.rng, self.size
+        windows = np.empty((batch, self.window, size, size), np.float32)
+        room = np.array(self.images.shape[1:]) - size
+        for window in windows:
+            image = self.images[rng.integers(len(self.images))]
+            path = rng.integers(room + 1) + np.rint(self._drift()).astype(int)
+            for frame, (y, x) in zip(window, path.clip(0, room), strict=True):
+                frame[...] = image[y : y + size, x : x + size]
+        return self._tensor(windows)
 
     def _tensor(self, array) -> torch.Tensor:
         return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=self.device)
@@ -267,7 +292,9 @@ class PairSampler:
         rng, batch = self.rng, len(width)
         shape = (batch, self.size, self.size)
         on = rng.uniform(size=(3, batch)) < np.array([[0.6], [0.6], [0.4]])
-        amplitude = on * rng.uniform(size=(3, batch)) * np.array([[0.4], [0.15], [0.5]])
+        amplitude = on * rng.uniform(size=(3, batch)) * np.array([[0.4], [1.0], [0.5]])
+        low, high = self.recipe.texture
+        amplitude[1] = on[1] * low + amplitude[1] * (high - low)
         slow, fine, tilt = (self._tensor(a)[:, None, None, None] for a in amplitude)
         lengths = _log_uniform(rng, (10, 60), batch), width * rng.uniform(1.0, 4.0, batch)
         thickness, texture = (
@@ -279,13 +306,30 @@ class PairSampler:
         ramp = torch.cos(angle) * grid[:, None] + torch.sin(angle) * grid
         return (1 + slow * thickness + fine * texture + tilt * ramp).clamp_min(0.02)
 
+    def _ratio(self, dark: np.ndarray) -> np.ndarray:
+        """Background over peak."""
+        rng, recipe, batch = self.rng, self.recipe, len(dark)
+        if recipe.even:
+            return _log_uniform(rng, recipe.background, batch)
+        ratio = np.where(
+            rng.uniform(size=batch) < 0.35,
+            rng.uniform(recipe.background[0], 0.2, batch),
+            _log_uniform(rng, (0.1, 2.0), batch),
+        )
+        bright = _log_uniform(rng, (2.0, recipe.background[1]), batch)
+        ratio = np.where(rng.uniform(size=batch) < 0.12, bright, ratio)
+        return np.where(dark, _log_uniform(rng, (1.3, 20.0), batch), ratio)
+
     def _beam(self, batch: int) -> torch.Tensor:
         """Dose of the frames (b, t, 1, 1) relative to the middle one: mostly all the same."""
         spread = (self.rng.uniform(size=batch) < 0.1) * self.rng.uniform(*self.recipe.beam, batch)
         dose = np.exp(spread[:, None] * self.rng.normal(size=(batch, self.window)))
         return self._tensor(dose / dose[:, [self.window // 2]])[:, :, None, None]
 
-    def _acquire(self, total: torch.Tensor, peak: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _acquire(
+        self, total: torch.Tensor, peak: np.ndarray
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Counts, and the variance of their noise by the mean (b,) of what is counted."""
         rng, recipe = self.rng, self.recipe
         batch = len(total)
 
@@ -298,20 +342,31 @@ class PairSampler:
         mean = total.mean(dim=(1, 2, 3))
         read = some(0.5, 0.02, 0.5) * (mean.sqrt() + 0.3)
         counts = acquisition.count(total, read[:, None, None, None], self.torch)
-        fraction = some(0.4, *recipe.afterglow)[:, None].expand(-1, self.window)
-        decay = self._tensor(_log_uniform(rng, (0.7, 6), batch))[:, None].expand(-1, self.window)
+        fraction = some(recipe.afterglow_share, *recipe.afterglow)[:, None].expand(-1, self.window)
+        decay = self._tensor(_log_uniform(rng, recipe.afterglow_decay, batch))[:, None].expand(
+            -1, self.window
+        )
         counts = acquisition.afterglow(counts, fraction, decay)
-        lines = some(0.3, *recipe.line_noise) * (mean + read**2).sqrt()
-        reach = self._tensor(_log_uniform(rng, (1, 40), batch))[:, None].expand(-1, self.window)
+        lines = some(recipe.line_share, *recipe.line_noise) * (mean + read**2).sqrt()
+        reach = self._tensor(_log_uniform(rng, recipe.line_reach, batch))[:, None].expand(
+            -1, self.window
+        )
         counts = counts + lines[:, None, None, None] * acquisition.line_noise(
             counts.shape, reach, self.torch, self.device
         )
+        # Afterglow smooths the noise: the sum of its squared kernel is what is left of the variance.
+        faded = torch.exp(-1 / decay[:, 0])
+        left = (1 - fraction[:, 0]) ** 2 + fraction[:, 0] ** 2 * (1 - faded) / (1 + faded)
+
+        def variance(counted: torch.Tensor) -> torch.Tensor:
+            return left * (counted + read**2) + lines**2
+
         high = self._tensor(peak * _log_uniform(rng, (2, 100), batch))
         counts = acquisition.defects(counts, some(0.1, 1e-4, 2e-3), high, self.torch)
         # Some pixels are hot in all frames.
         hot = torch.rand((batch, 1, *total.shape[2:]), generator=self.torch, device=self.device)
         hot = hot < some(0.06, 1e-4, 1e-3)[:, None, None, None]
-        return torch.where(hot, high[:, None, None, None], counts), read
+        return torch.where(hot, high[:, None, None, None], counts), variance
 
     def _valid(self, batch: int) -> torch.Tensor:
         """Masks of what a window may lack: single images, the ends of a series, borders after alignment."""

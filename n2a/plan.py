@@ -133,7 +133,7 @@ def plan_series(
     low, high = np.nanpercentile(binned[:, ::2, ::2], (0.5, 99.5))
     standard = max(float(np.sqrt(variance)), 1e-3 * float(high - low), 1e-6)
     if width < 0.75 * NARROWEST:
-        _warn(
+        warn(
             f"atoms are only {width:.2g} px wide (standard deviation); the network was trained for {NARROWEST} px "
             "and more: record finer pixels, or check the result against the raw frames"
         )
@@ -150,13 +150,13 @@ def plan_series(
 def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
     usual = USUAL_WIDTH_NM / pixel_size if pixel_size else None
     if usual is not None and pixel_size > COARSEST_PIXEL_NM:
-        _warn(
+        warn(
             f"pixels of {pixel_size:.3g} nm do not resolve atoms; the network knows only images of atoms "
             f"(pixels of at most {COARSEST_PIXEL_NM} nm): check the calibration or do not trust the result"
         )
         usual = None
     if measured is None:
-        _warn(
+        warn(
             "nothing of the size of atoms stands out of the noise in the sampled frames; if there are atoms, pass "
             "their standard deviation in pixels as 'atom_width'"
         )
@@ -164,7 +164,7 @@ def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
     if usual is None:
         return measured
     if measured < usual / 3:
-        _warn(
+        warn(
             f"the images show structure of {measured:.2g} px (standard deviation), where atoms would be {usual:.2g} px "
             f"wide with pixels of {pixel_size:.3g} nm; the calibration is left out of account: check it, or pass "
             "'atom_width'"
@@ -174,7 +174,7 @@ def _plausible_width(measured: float | None, pixel_size: float | None) -> float:
     return float(np.sqrt(np.clip(measured, 0.4 * usual, 2.5 * usual) * usual))
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     """Warn on the line that called this package, however deep inside it this is."""
     level, frame = 1, sys._getframe()
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "n2a":

@@ -1,155 +1,446 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training of the weights in the box on simulated pairs."""
+"""train(): from noisy signals to a model of their own, with a verdict on whether it was worth it."""
 
 from __future__ import annotations
 
 import copy
-import math
+import hashlib
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from n2a.devices import has_bfloat16
-from n2a.generator import PRESETS, Generator
-from n2a.losses import paired_decibels
-from n2a.pairs import PairSampler, Recipe
+from n2a import __version__
+from n2a import signals as doors
+from n2a.checkpoint import load_state, restore_state, save_state
+from n2a.critic import make_critic
+from n2a.devices import pick_device
+from n2a.evaluation import Estimate
+from n2a.generator import NoiseMaker, PaperClear, PaperNoisy
+from n2a.history import History
+from n2a.loop import SETTINGS, Loop, Settings
+from n2a.matching import Features, match_recipe, measure_features
+from n2a.model import Noise2Atom, get_model
+from n2a.normalization import stabilise
+from n2a.patches import NoisySeries
+from n2a.plan import Plan, plan_series, warn
+from n2a.progress import Progress
+from n2a.sampling import bin_frames, measure_atom_width
+from n2a.verdict import CLEAR, Judge
 
-Batch = dict[str, torch.Tensor]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hyperspy.api.signals import BaseSignal
+
+_logger = logging.getLogger(__name__)
+
+# One frame of so many is held out for the verdict; series of fewer than `FEWEST` frames give none away.
+HELD_OUT, FEWEST = 6, 4
+# Share of the time between two looks at the held-out frames, and the longest time between two checkpoints, s.
+LOOKS, SAVE_EVERY = 20, 60.0
 
 
-def pretrain(
+def train(
+    signals: BaseSignal | Sequence[BaseSignal],
+    simulated: BaseSignal | None = None,
     *,
     preset: str = "fast",
-    recipe: Recipe | None = None,
-    max_time: float = 60.0,
+    start: Noise2Atom | str | Path | None = None,
+    max_time: float | None = None,
     max_steps: int | None = None,
-    batch: int = 16,
-    size: int = 96,
-    reuse: int = 3,
-    learning_rate: float = 1e-3,
+    contrast: str = "auto",
+    atom_width: float | None = None,
+    time_axis="auto",
     seed: int = 0,
-    device: str = "cpu",
-    start: Generator | None = None,
-    report: Callable[[dict], None] | None = None,
-    every: float = 30.0,
-    snapshot: Callable[[Generator], None] | None = None,
-) -> tuple[Generator, list[dict]]:
-    """Train a generator on pairs from the simulator and the acquisition model.
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    resume: str | Path | None = None,
+    show_progressbar: bool | None = None,
+    tensorboard: str | Path | None = None,
+    keep: bool = False,
+    **settings,
+) -> Noise2Atom:
+    """Train Noise2Atom on a noisy series: unpaired, with simulated atoms as the other domain.
+
+    The training starts from the weights in the box and goes on with patches of the series (domain S) and
+    simulated images of atoms (domain C) whose width, height, background and noise are matched to it. At the end the
+    result is compared with what it started from on frames that were held out, and the better one is returned.
 
     Parameters
     ----------
+    signals
+        A series or several of one kind of acquisition: images of any navigation shape, in memory or lazy. Frames are
+        read when they are needed.
+    simulated
+        Clear images of your own for domain C, atoms on a background of 0, with the pixel size of the series.
+        Default: made on the fly.
     preset
-        Key of :data:`n2a.generator.PRESETS`.
-    recipe
-        Ranges of the pairs.
-    max_time, max_steps
-        Budget in seconds or in steps; with `max_steps` the result depends on the seed alone.
-    batch, size
-        Windows per step and edge of their square patches in pixels.
-    reuse
-        How often a pair is used on average, mirrored at random: making a pair costs about as much as one step.
-    learning_rate
-        Peak of the schedule: a short warm-up, then a half cosine to nothing.
-    seed
-        Seeds the pairs, the network and the mirroring.
-    device
-        Where to train.
+        "fast", or "paper": the networks, losses and optimisers of the authors, from a random start.
     start
-        Go on from this network instead of a new one.
-    report
-        Called about every `every` seconds with the newest entry of the history.
-    snapshot
-        Called likewise with the averaged network.
+        Model to start from: a `Noise2Atom`, a path or a name of weights in the box. Default: the weights in the box.
+    max_time
+        Budget in seconds. Default: 600, if `max_steps` is not given.
+    max_steps
+        Budget in steps; with it the result depends on the data, the seed and the version only (on the CPU).
+    contrast, atom_width, time_axis
+        As for :func:`n2a.denoise`.
+    seed
+        Of everything random.
+    device
+        "auto", "cpu", "cuda", "cuda:1", "mps".
+    checkpoint
+        File that keeps the state of the training, written every minute and at the end.
+    resume
+        A checkpoint of a training of the same signals to go on with. It goes on being written.
+    show_progressbar
+        Default: HyperSpy's preference.
+    tensorboard
+        Folder for TensorBoard (extra ``tensorboard``).
+    keep
+        Return the trained network even where the verdict is that `start` is not worse.
+    **settings
+        Fields of :class:`n2a.loop.Settings` in place of those of the preset.
 
     Returns
     -------
-    generator
-        The exponential moving average of the network.
-    history
-        One dictionary per report: step, seconds, loss.
+    Noise2Atom
+        For :func:`n2a.denoise`. Its ``verdict`` is "better"; or "no better" or "collapsed", and then its weights are
+        those of `start`; or "not judged" where nothing could be held out. ``training`` says what was done and found.
+
+    Raises
+    ------
+    TypeError
+        If `signals` or `simulated` are no HyperSpy signals.
+    ValueError
+        If signals hold no images or no atoms that can be told from noise, are of different kinds, or an argument is
+        none of those named above.
+
+    Notes
+    -----
+    An interrupt (Ctrl-C, the stop button of a notebook) ends the training early: the best so far is judged and
+    returned.
+
+    References
+    ----------
+    F. Wang et al., Applied Microscopy 50 (2020) 23, doi:10.1186/s42649-020-00041-8.
+
+    Examples
+    --------
+    >>> import n2a
+    >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=6, seed=1), dose=5, seed=1)
+    >>> model = n2a.train(noisy, max_steps=2, batch=2, size=48, show_progressbar=False)
+    >>> denoised = noisy.n2a.denoise(model, show_progressbar=False)
     """
-    rng = np.random.default_rng(seed + 1)
+    noisy = [signals] if not isinstance(signals, (list, tuple)) else list(signals)
+    if not noisy:
+        raise ValueError("'signals' is empty; expected a signal or a list of them.")
+    for signal in noisy:
+        doors.check_images(signal)
+    if max_time is None and max_steps is None:
+        max_time = 600.0
+    for name, value in (("max_time", max_time), ("max_steps", max_steps)):
+        if value is not None:
+            doors.check_positive(name, value)
+    chosen = _settings(preset, settings)
+    device = pick_device(device)
+    box = get_model(start)
+    axes = [doors.resolve_time_axis(signal, time_axis) for signal in noisy]
+    plans = [
+        plan_series(
+            doors.sample_frames(doors.stack_frames(signal, axis)),
+            contrast,
+            atom_width,
+            doors.pixel_size(signal),
+        )
+        for signal, axis in zip(noisy, axes, strict=True)
+    ]
+    _check_alike(plans)
+    series = [
+        _series(doors.stack_frames(signal, axis), plan, box.generator.window, axis is not None)
+        for signal, axis, plan in zip(noisy, axes, plans, strict=True)
+    ]
+    features = [measure_features(one, box.generator) for one in series]
+    _check_atoms(features)
+    images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
+    judge = Judge(series, box.generator)
+    loop = _loop(series, features, box.generator, preset, chosen, images, seed, device)
+    facts = {
+        "preset": preset,
+        "start": box.summary(),
+        "settings": asdict(chosen),
+        "seed": seed,
+        "data": [_fingerprint(one) for one in series],
+        "plans": [asdict(plan) for plan in plans],
+        "features": [one._asdict() for one in features],
+    }
+    progress = Progress(
+        max_time, max_steps, show=doors.wants_progress(show_progressbar), tensorboard=tensorboard
+    )
+    _logger.info("Training on %s: %s", device, facts)
+    run = _Run(loop, judge, facts, progress.history)
+    if resume is not None:
+        run.resume(resume)
+    with progress:
+        run(max_time, max_steps, resume if checkpoint is None else checkpoint, progress)
+    return run.model(box, device, keep)
+
+
+class _Run:
+    """One training: what it has found so far, and where it keeps it."""
+
+    def __init__(self, loop: Loop, judge: Judge, facts: dict, history: History):
+        self.loop, self.judge, self.facts, self.history = loop, judge, facts, history
+        self.step, self.seconds, self.best_gain = 0, 0.0, 0.0
+        self.best: dict[str, torch.Tensor] | None = None
+        self.sums: dict[str, list[float]] = {}
+        self.diverged = False
+
+    def __call__(self, max_time, max_steps, checkpoint, progress) -> None:
+        """Step until the budget is spent or the user interrupts."""
+        before, began = self.seconds, time.perf_counter()
+        saved = began
+
+        def part() -> float:
+            self.seconds = before + time.perf_counter() - began
+            parts = [self.seconds / max_time] if max_time else []
+            return max([*parts, self.step / max_steps] if max_steps else parts)
+
+        try:
+            while (done := part()) < 1 and not self.diverged:
+                # With a number of steps the schedule follows them, whatever the clock says.
+                told = self.loop.step(self.step, self.step / max_steps if max_steps else done)
+                self.step += 1
+                self.diverged = not all(np.isfinite(value) for value in told.values())
+                for name, value in told.items():
+                    self.sums.setdefault(name, []).append(value)
+                if int(part() * LOOKS) > int(done * LOOKS):
+                    progress.update(self.look(), *self.judge.example(self.loop.average))
+                if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
+                    self.save(checkpoint)
+                    saved = time.perf_counter()
+        except KeyboardInterrupt:
+            _logger.warning("Interrupted at step %d; the best so far is returned.", self.step)
+        if self.sums or not len(self.history):
+            self.look()
+        if checkpoint is not None:
+            self.save(checkpoint)
+
+    def look(self) -> dict[str, float]:
+        """Judge the network as it is now, and keep it if it is the best so far; the new row of the history."""
+        gain = self.judge.gain(self.loop.average).value
+        values = {name: float(np.mean(told)) for name, told in self.sums.items()}
+        values |= {"css": self.judge.css(self.loop.average), "gain": gain}
+        self.sums.clear()
+        row = {"step": self.step, "seconds": self.seconds, **values}
+        self.history.add(**row)
+        if gain > self.best_gain:
+            self.best_gain = gain
+            self.best = {k: v.clone() for k, v in self.loop.average.state_dict().items()}
+        return row
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint; a failure costs the file, not the training."""
+        facts = self.facts | {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best_gain": self.best_gain,
+            "sums": self.sums,
+            "history": self.history.to_dict(),
+        }
+        try:
+            save_state(path, self.loop, self.best, facts)
+        except OSError as error:
+            _logger.warning(
+                "The checkpoint %r could not be written (%s); training goes on.", str(path), error
+            )
+
+    def resume(self, path: str | Path) -> None:
+        """Go on from a checkpoint of the same training."""
+        tensors, facts = load_state(path)
+        for name in ("preset", "start", "settings", "seed", "data"):
+            if facts[name] != self.facts[name]:
+                raise ValueError(
+                    f"'resume': {str(path)!r} belongs to another training: its {name} is {facts[name]}, not "
+                    f"{self.facts[name]}; pass the same signals and arguments as then, or start anew"
+                )
+        self.best = restore_state(self.loop, tensors)
+        self.step, self.seconds, self.sums = facts["step"], facts["seconds"], facts["sums"]
+        self.best_gain = facts["best_gain"]
+        for row in History.from_dict(facts["history"]):
+            self.history.add(**row)
+
+    def model(self, box: Noise2Atom, device: str, keep: bool) -> Noise2Atom:
+        """The better one of the trained network and the one that it started from, with the verdict."""
+        network = copy.deepcopy(self.loop.average)
+        problem = "losses that are not finite" if self.diverged else self.judge.collapsed(network)
+        if self.best is not None:
+            network.load_state_dict(self.best)
+            problem = ""
+        gain = self.judge.gain(network)
+        if problem:
+            verdict = "collapsed"
+        elif not self.judge.views:
+            verdict = "not judged"
+        else:
+            verdict = "better" if gain.value > CLEAR * gain.error else "no better"
+        found = {
+            "verdict": verdict,
+            "problem": problem,
+            "gain": gain.value,
+            "gain_error": gain.error,
+            "before": self.judge.fidelity(box.generator),
+            "after": None if problem else self.judge.fidelity(network),
+        }
+        training = (
+            self.facts
+            | found
+            | {
+                "n2a": __version__,
+                "torch": torch.__version__,
+                "device": device,
+                "steps": self.step,
+                "seconds": self.seconds,
+                "history": self.history.to_dict(),
+            }
+        )
+        _logger.warning(_sentence(verdict, problem, gain, keep))
+        trained = verdict in ("better", "not judged") or (keep and verdict != "collapsed")
+        name = f"{self.facts['preset']}, trained" if trained else box.name
+        return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)
+
+
+def _sentence(verdict: str, problem: str, gain: Estimate, keep: bool) -> str:
+    told = f"{gain.value:+.4f} +- {gain.error:.4f} of the noise variance on held-out frames"
+    kept = (
+        "the trained network is returned all the same"
+        if keep
+        else "the weights that it started from are returned"
+    )
+    return {
+        "better": f"Better: the squared error fell by {told}.",
+        "no better": f"No better: the squared error changed by {told}; {kept}.",
+        "collapsed": f"Collapsed ({problem}): the weights that it started from are returned.",
+        "not judged": "Not judged: there are too few frames to hold one out. Compare the result with the raw frames.",
+    }[verdict]
+
+
+def _settings(preset: str, changes: dict) -> Settings:
+    if preset not in SETTINGS:
+        raise ValueError(f"'preset' must be one of {sorted(SETTINGS)}, not {preset!r}.")
+    names = [field.name for field in fields(Settings)]
+    for name in changes:
+        if name not in names:
+            raise TypeError(
+                f"train() has no argument {name!r}; settings of a preset are {', '.join(names)}."
+            )
+    return replace(SETTINGS[preset], **changes)
+
+
+def _series(frames, plan: Plan, window: int, use_time: bool) -> NoisySeries:
+    length = frames.shape[-3]
+    held = range(HELD_OUT // 2, length, HELD_OUT) if use_time and length >= FEWEST else ()
+    return NoisySeries(frames, plan, window, use_time, held)
+
+
+def _check_alike(plans: list[Plan]) -> None:
+    """One training is one configuration of the microscope."""
+    first = plans[0]
+    for number, plan in enumerate(plans[1:], 1):
+        if plan.contrast != first.contrast:
+            raise ValueError(
+                f"'signals' mix {first.contrast} and {plan.contrast} atoms (signal {number}); expected one kind: "
+                "train a model for each, or pass 'contrast'."
+            )
+        for name in ("noise", "atom_width"):
+            ratio = getattr(plan, name) / getattr(first, name)
+            if not 1 / 1.5 < ratio < 1.5:
+                warn(
+                    f"the signals are of different acquisitions: {name} of signal {number} is {ratio:.2g} times that "
+                    "of signal 0; a model for each kind may do better"
+                )
+
+
+def _check_atoms(features: list[Features]) -> None:
+    for number, one in enumerate(features):
+        if not one.atoms:
+            raise ValueError(
+                f"'signals': no atoms stand out of the noise in signal {number}, so that simulated ones cannot be "
+                "matched to it; expected a series with atoms: leave out empty ones, or pass 'atom_width' if they "
+                "are of an unusual size."
+            )
+
+
+def _clear_images(simulated: BaseSignal, plan: Plan, size: int) -> np.ndarray:
+    """Domain C of the user's own: (n, y, x) as the network sees it, a typical bright column at 1."""
+    doors.check_images(simulated)
+    frames = np.asarray(doors.stack_frames(simulated, None), np.float32)
+    frames = frames.reshape(-1, *frames.shape[-2:])
+    if not np.isfinite(frames).all() or not np.ptp(frames) > 0:
+        raise ValueError(
+            "'simulated' must be finite and show atoms; replace NaN, and leave out empty images."
+        )
+    if min(frames.shape[-2:]) < size * plan.factor:
+        raise ValueError(
+            f"'simulated' has images of {frames.shape[-1]} x {frames.shape[-2]} px; expected at least "
+            f"{size * plan.factor} px on a side ('size' times the binning of {plan.factor})."
+        )
+    width = measure_atom_width(frames[:16])
+    if width is not None and not 0.5 < width / plan.atom_width < 2:
+        raise ValueError(
+            f"'simulated' shows atoms of {width:.2g} px (standard deviation), the series of {plan.atom_width:.2g} px; "
+            "expected the same scale: resample it, or use signal.n2a.simulate_like()."
+        )
+    frames = bin_frames(frames - np.quantile(frames, 0.05), plan.factor).astype(np.float32)
+    return frames.clip(0) / max(np.quantile(frames[frames > 0.2 * frames.max()], 0.8), 1e-6)
+
+
+def _loop(series, features, start, preset, chosen, images, seed, device) -> Loop:
+    recipes = [
+        match_recipe(one, domain.curvature, domain.plan.contrast == "dark")
+        for one, domain in zip(features, series, strict=True)
+    ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = copy.deepcopy(start) if start is not None else Generator(**PRESETS[preset])
-    network = network.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
-    average = copy.deepcopy(network).eval()
-    sampler = PairSampler(recipe or Recipe(), size, network.window, seed, device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    # Products of far-away Gaussians are denormal numbers, which processors handle a hundred times slower.
-    torch.set_flush_denormal(True)
-    pool: list[Batch] = []
-    history: list[dict] = []
-    losses: list[float] = []
-    began = last = time.perf_counter()
-    step = 0
-
-    def tell():
-        history.append({"step": step, "seconds": last - began, "loss": float(np.mean(losses))})
-        losses.clear()
-        if report:
-            report(history[-1])
-        if snapshot:
-            snapshot(average)
-
-    while True:
-        seconds = time.perf_counter() - began
-        done = step / max_steps if max_steps else seconds / max_time
-        if done >= 1:
-            break
-        if step % reuse == 0:
-            pool = [*pool[-63:], sampler(batch)]
-        pairs = _mirrored(_mixed(pool, rng), rng)
-        for group in optimiser.param_groups:
-            group["lr"] = (
-                learning_rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
-            )
-        loss = _step(network, optimiser, pairs)
-        with torch.no_grad():
-            keep = min(0.999, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
-        losses.append(loss)
-        step += 1
-        if time.perf_counter() - last > every:
-            last = time.perf_counter()
-            tell()
-    if losses:
-        last = time.perf_counter()
-        tell()
-    return average, history
+        if preset == "paper":
+            scales = paper_scales(series, features)
+            networks = {"to_clear": PaperClear(*scales), "to_noisy": PaperNoisy(*scales)}
+            networks["critic"] = make_critic("paper", size=chosen.size)
+            series = [NoisySeries(one.frames, one.plan, 1, False, one.held_out) for one in series]
+            chosen = replace(chosen, noisy_cycle=2 * chosen.noisy_cycle / (scales[1] - scales[0]))
+        else:
+            networks = {"to_clear": copy.deepcopy(start)}
+            if chosen.noisy_cycle or chosen.clean_cycle or chosen.adversarial_noise:
+                networks["to_noisy"] = NoiseMaker()
+            if chosen.adversarial:
+                networks["critic"] = make_critic("fast")
+            if chosen.adversarial_noise:
+                networks["noise_critic"] = make_critic("fast")
+    heights = [one.height for one in features]
+    return Loop(networks, series, recipes, heights, chosen, images, seed, device)
 
 
-def _step(network: Generator, optimiser: torch.optim.Optimizer, pairs: Batch) -> float:
-    device = pairs["frames"].device.type
-    with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
-        output = network(
-            pairs["frames"].contiguous(memory_format=torch.channels_last),
-            pairs["valid"].contiguous(memory_format=torch.channels_last),
-            pairs["curvature"],
-        )
-    truth = {k: pairs[k] for k in ("curvature", "atoms", "background", "weight")}
-    loss = paired_decibels(output.float(), **truth)
-    optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    return loss.item()
+def paper_scales(series: list[NoisySeries], features: list[Features]) -> tuple[float, float, float]:
+    """Stabilised values that the authors' networks see as -1 and 1, and the height of a bright column."""
+    values = np.concatenate(
+        [one.window(0, tuple(0 for _ in one.others))[0].ravel() for one in series]
+    )
+    low, high = np.quantile(values, (0.001, 0.999))
+    height = max(
+        float(stabilise(torch.tensor(one.height), domain.curvature))
+        for one, domain in zip(features, series, strict=True)
+    )
+    return float(low), float(high), 1.5 * height
 
 
-def _mixed(pool: list[Batch], rng: np.random.Generator) -> Batch:
-    """A batch put together from the pool, half of it from the newest."""
-    size = len(pool[-1]["curvature"])
-    newest = rng.uniform(size=size) < 0.5
-    chosen = np.where(newest, len(pool) - 1, rng.integers(len(pool), size=size))
-    return {k: torch.stack([pool[j][k][i] for i, j in enumerate(chosen)]) for k in pool[-1]}
-
-
-def _mirrored(pairs: Batch, rng: np.random.Generator) -> Batch:
-    """Mirror a batch along y and backwards in time at random; the scan has a direction along x."""
-    if rng.uniform() < 0.5:
-        pairs = {k: v.flip(-2) if v.dim() > 1 else v for k, v in pairs.items()}
-    if rng.uniform() < 0.5:
-        pairs = {k: v.flip(1) if v.dim() == 4 else v for k, v in pairs.items()}
-    return pairs
+def _fingerprint(series: NoisySeries) -> str:
+    """SHA-256 of the shape and of three frames: enough to know the data again."""
+    total = hashlib.sha256(repr((series.frames.shape, str(series.frames.dtype))).encode())
+    for i in sorted({0, series.length // 2, series.length - 1}):
+        frame = np.asarray(series.frames[(*(0 for _ in series.others), i)])
+        total.update(np.ascontiguousarray(frame).tobytes())
+    return total.hexdigest()

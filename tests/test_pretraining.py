@@ -11,7 +11,7 @@ from n2a.generator import Generator
 from n2a.losses import paired_decibels
 from n2a.model import Noise2Atom
 from n2a.pairs import PairSampler, Recipe
-from n2a.training import pretrain
+from n2a.pretraining import pretrain
 
 QUICK = {"batch": 2, "size": 32}
 

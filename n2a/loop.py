@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop of Noise2Atom: noisy series and clear atoms in, a generator that maps one to the other out."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from n2a import losses
+from n2a.devices import has_bfloat16
+from n2a.lowpass import LowPass
+from n2a.normalization import atoms_above, linearise, stabilise
+from n2a.pairs import PairSampler, Recipe
+from n2a.patches import NoisySeries
+
+Batch = dict[str, torch.Tensor]
+
+# Batches of simulated pairs that are kept and drawn from: making one costs about as much as a step.
+KEPT_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a training runs. The weights are those of the generator's losses; 0 leaves one out.
+
+    Attributes
+    ----------
+    batch, size
+        Patches per step of each domain, and their edge in pixels.
+    learning_rate, critic_rate
+        Peak of the schedules.
+    optimiser
+        "adam" or "rmsprop".
+    critic_steps
+        Of the critics, for each step of the generators.
+    penalty
+        Weight of the gradient penalty.
+    divergence
+        Wasserstein divergence in place of the gradient penalty.
+    pairs
+        Simulated windows with the noise of the acquisition model, and their truth.
+    neighbour
+        Prediction of a frame that the window lacks, where nothing has moved.
+    noisy_cycle
+        Low-passed difference between the frames and what the noise maker makes of the restored ones.
+    clean_cycle
+        Clear images, made noisy by the noise maker, and restored.
+    adversarial
+        Critic of clear atoms.
+    adversarial_noise
+        Critic of noisy frames, which teaches the noise maker.
+    support
+        Whether the noise maker is given the background with the atoms; otherwise it must make it up.
+    average
+        Memory of the moving average of the weights.
+    decay
+        Whether the learning rates warm up and fall to nothing, along a cosine.
+    reuse
+        How often a batch of pairs is used on average.
+    """
+
+    batch: int = 8
+    size: int = 96
+    learning_rate: float = 1e-4
+    critic_rate: float = 2e-4
+    optimiser: str = "adam"
+    critic_steps: int = 1
+    penalty: float = 10.0
+    divergence: bool = False
+    pairs: float = 1.0
+    neighbour: float = 1.0
+    noisy_cycle: float = 0.0
+    clean_cycle: float = 0.0
+    adversarial: float = 0.0
+    adversarial_noise: float = 0.0
+    support: bool = True
+    average: float = 0.995
+    decay: bool = True
+    reuse: int = 2
+
+
+SETTINGS = {
+    "fast": Settings(),
+    # The authors' configuration; weights of the cycles as they are on images in -1..1.
+    "paper": Settings(
+        batch=3, size=128, learning_rate=5e-5, critic_rate=5e-5, optimiser="rmsprop", critic_steps=5, pairs=0.0,
+        neighbour=0.0, noisy_cycle=1.0, clean_cycle=2.0, adversarial=1.0, support=False, average=0.0, decay=False,
+    ),
+}  # fmt: skip
+
+
+class Loop:
+    """Networks, optimisers and data of one training; :meth:`step` is all that happens.
+
+    Everything random is drawn from the seed and the number of the step, so that a training that was cut off goes on
+    as if it had not been.
+
+    Parameters
+    ----------
+    networks
+        "to_clear" (N to C) and, where a loss needs them, "to_noisy" (C to N), "critic" of clear images and
+        "noise_critic" of noisy ones.
+    series
+        Domain S.
+    recipes
+        Domain C: ranges of the simulated pairs of each series.
+    heights
+        Of each series: a bright column, linear, in units of the noise; critics see images relative to it.
+    images
+        Clear images (n, y, x) of the user's own in the place of simulated ones, a bright column at 1.
+    """
+
+    def __init__(
+        self,
+        networks: dict[str, nn.Module],
+        series: list[NoisySeries],
+        recipes: list[Recipe],
+        heights: list[float],
+        settings: Settings,
+        images: np.ndarray | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ):
+        self.settings, self.seed, self.device = settings, seed, device
+        self.series, self.recipes, self.heights, self.images = series, recipes, heights, images
+        self.networks = nn.ModuleDict(networks).to(device).train().requires_grad_(True)
+        self.networks["to_clear"].to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.networks["to_clear"]).eval().requires_grad_(False)
+        self.low_pass = LowPass().to(device)
+        critics = [k for k in self.networks if "critic" in k]
+        makers = [k for k in self.networks if k not in critics]
+        self.optimisers = {
+            name: _optimiser(settings, [self.networks[k] for k in keys], rate)
+            for name, keys, rate in (
+                ("generators", makers, settings.learning_rate),
+                ("critics", critics, settings.critic_rate),
+            )
+            if keys
+        }
+        self._pairs: OrderedDict[tuple[int, int], Batch] = OrderedDict()
+        # Products of far-away Gaussians are denormal numbers, which processors handle a hundred times slower.
+        torch.set_flush_denormal(True)
+
+    def step(self, number: int, done: float) -> dict[str, float]:
+        """Step `number` of a training of which a part `done` in 0..1 is over; the values of its losses."""
+        rng = np.random.default_rng([self.seed, number])
+        one = int(rng.integers(len(self.series)))
+        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        for optimiser, rate in zip(
+            self.optimisers.values(),
+            (self.settings.learning_rate, self.settings.critic_rate),
+            strict=False,
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = (
+                    rate * min(1, (number + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
+                )
+        told = {}
+        if "critics" in self.optimisers:
+            for _ in range(self.settings.critic_steps):
+                told |= self._critics(one, rng, noise, number)
+        told |= self._generators(one, rng, noise, number)
+        with torch.no_grad():
+            keep = min(self.settings.average, (1 + number) / (10 + number))
+            now = self.networks["to_clear"].parameters()
+            torch._foreach_lerp_(list(self.average.parameters()), list(now), 1 - keep)
+        return told
+
+    def _generators(self, one: int, rng, noise, number: int) -> dict[str, float]:
+        weights, height = self.settings, self.heights[one]
+        real, pairs = self._real(one, rng, number), self._simulated(one, rng, number)
+        told: dict[str, torch.Tensor] = {}
+        hidden, target, weight = self._hide(one, real, rng)
+        output = self._clear(hidden)
+        found, total = _linear(output, real["curvature"])
+        if weights.neighbour and weight.any():
+            told["neighbour"] = losses.neighbour_likelihood(
+                total, target, real["curvature"], weight
+            )
+        if weights.noisy_cycle:
+            made = output.sum(1, keepdim=True) if weights.support else output[:, :1]
+            made = self.networks["to_noisy"](made, self._white(made, noise))
+            middle = real["frames"].shape[1] // 2
+            seen = real["frames"][:, middle : middle + 1], real["valid"][:, middle : middle + 1]
+            told["noisy_cycle"] = losses.noisy_cycle(self.low_pass, seen[0], made, seen[1])
+        if weights.adversarial:
+            told["adversarial"] = losses.generator_wasserstein(
+                self.networks["critic"](found[:, None] / height)
+            )
+        truth = {k: pairs[k] for k in ("curvature", "atoms", "background", "weight")}
+        if weights.pairs:
+            told["pairs"] = losses.paired_decibels(self._clear(pairs), **truth)
+        if weights.clean_cycle or weights.adversarial_noise:
+            made = self._noisy(pairs, noise)
+            if weights.clean_cycle:
+                cycled = self._clear(pairs | {"frames": made * pairs["valid"]})
+                cycled, _ = _linear(cycled, pairs["curvature"])
+                told["clean_cycle"] = losses.clean_cycle(pairs["atoms"] / height, cycled / height)
+            if weights.adversarial_noise:
+                told["adversarial_noise"] = losses.generator_wasserstein(
+                    self.networks["noise_critic"](made[:, :1])
+                )
+        loss = sum(getattr(weights, name) * value for name, value in told.items())
+        _descend(loss, self.optimisers["generators"])
+        return {name: float(value.detach()) for name, value in told.items()}
+
+    def _critics(self, one: int, rng, noise, number: int) -> dict[str, float]:
+        real, pairs = self._real(one, rng, number), self._simulated(one, rng, number)
+        sides, middle = {}, real["frames"].shape[1] // 2
+        with torch.no_grad():
+            if "critic" in self.networks:
+                found, _ = _linear(self._clear(real), real["curvature"])
+                sides["critic"] = pairs["atoms"] / self.heights[one], found / self.heights[one]
+            if "noise_critic" in self.networks:
+                sides["noise_critic"] = (
+                    real["frames"][:, 2],
+                    self._noisy(pairs, noise)[:, middle],
+                )
+        told, total = {}, 0
+        for name, (wanted, made) in sides.items():
+            wanted, made = wanted[:, None], made[:, None]
+            critic = self.networks[name]
+            told[name] = losses.critic_wasserstein(critic(wanted), critic(made))
+            mix = torch.rand(len(made), generator=noise).to(self.device)
+            if self.settings.divergence:
+                penalty = losses.wasserstein_divergence(critic, wanted, made, mix)
+            else:
+                penalty = self.settings.penalty * losses.gradient_penalty(critic, wanted, made, mix)
+            total = total + told[name] + penalty
+        _descend(total, self.optimisers["critics"])
+        return {name: float(value.detach()) for name, value in told.items()}
+
+    def _real(self, one: int, rng, number: int) -> Batch:
+        patches = self.series[one].patches(rng, self.settings.batch, self.settings.size, number)
+        return {k: v.to(self.device) for k, v in patches.items()}
+
+    def _simulated(self, one: int, rng, number: int) -> Batch:
+        """A batch of pairs: the newest, or one of those before it; each is made from its own number."""
+        newest = number // self.settings.reuse
+        index = (
+            newest
+            if rng.uniform() < 0.5
+            else int(rng.integers(max(0, newest - KEPT_PAIRS), newest + 1))
+        )
+        key = one, index
+        if key not in self._pairs:
+            seed = int(np.random.SeedSequence([self.seed, one, index]).generate_state(1)[0])
+            window = self.series[one].windows.window
+            make = PairSampler(
+                self.recipes[one], self.settings.size, window, seed, self.device, self.images
+            )
+            self._pairs[key] = make(self.settings.batch)
+            while len(self._pairs) > (KEPT_PAIRS + 1) * len(self.series):
+                self._pairs.popitem(last=False)
+        return self._pairs[key]
+
+    def _hide(self, one: int, real: Batch, rng) -> tuple[Batch, torch.Tensor, torch.Tensor]:
+        """The batch without one neighbour each, that neighbour (linear), and the weight of its pixels."""
+        frames, valid = real["frames"].clone(), real["valid"].clone()
+        batch, window = frames.shape[:2]
+        every, middle = torch.arange(batch), window // 2
+        around = [slot for slot in range(window) if slot != middle] or [middle]
+        slot = torch.from_numpy(rng.choice(around, size=batch))
+        counted, seen = frames[every, slot], valid[every, slot]
+        if window > 1:
+            # A window of one frame is not emptied for the sake of a neighbour that it has not.
+            kept = valid.flatten(2).any(2).sum(1) > 1
+            frames[every[kept], slot[kept]], valid[every[kept], slot[kept]] = 0, 0
+            seen = seen * kept[:, None, None].to(seen)
+        else:
+            seen = torch.zeros_like(seen)
+        still = self._still(one, real["frames"][:, middle], counted)
+        hidden = real | {"frames": frames, "valid": valid}
+        return hidden, linearise(counted, real["curvature"][:, None, None]), seen * still
+
+    def _still(self, one: int, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Weight (b, h, w): 1 where two frames agree within their noise, falling to 0 where the scene has moved."""
+        plan = self.series[one].plan
+        width = plan.atom_width / plan.factor
+        smooth = LowPass(width, 2 * math.ceil(3 * width) + 1).to(first.device)
+        score = smooth((second - first)[:, None])[:, 0] * math.sqrt(2 * math.pi) * width
+        # Line noise makes all scores larger.
+        score = (
+            score / (score.abs().flatten(1).median(1).values / 0.674).clamp_min(1)[:, None, None]
+        )
+        return torch.exp(-(score.square() - 4).clamp_min(0) / 8)
+
+    def _clear(self, batch: Batch) -> torch.Tensor:
+        fast = has_bfloat16(self.device)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=fast):
+            output = self.networks["to_clear"](
+                batch["frames"].contiguous(memory_format=torch.channels_last),
+                batch["valid"].contiguous(memory_format=torch.channels_last),
+                batch["curvature"],
+            )
+        return output.float()
+
+    def _noisy(self, pairs: Batch, noise: torch.Generator) -> torch.Tensor:
+        """All frames of the simulated windows (b, t, h, w), made noisy by the noise maker."""
+        clean = pairs["clean"]
+        if not self.settings.support:
+            atoms = stabilise(pairs["atoms"], pairs["curvature"][:, None, None])
+            clean = atoms[:, None].expand_as(clean)
+        frames = clean.flatten(0, 1)[:, None]
+        return self.networks["to_noisy"](frames, self._white(frames, noise))[:, 0].view_as(clean)
+
+    def _white(self, like: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        return torch.randn(like.shape, generator=noise).to(like.device)
+
+
+def _linear(output: torch.Tensor, curvature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Atoms and total (b, h, w), linear, from a generator's output."""
+    bend = curvature[:, None, None]
+    atoms = atoms_above(output[:, 0], output[:, 1], bend)
+    return atoms, atoms + linearise(output[:, 1], bend)
+
+
+def _descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    for group in optimiser.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimiser.step()
+
+
+def _optimiser(settings: Settings, networks: list[nn.Module], rate: float) -> torch.optim.Optimizer:
+    parameters = [p for network in networks for p in network.parameters()]
+    if settings.optimiser == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=rate)
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.5 if len(networks) > 1 else 0.9, 0.99))

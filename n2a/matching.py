@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Domain C and its acquisition matched to a series: ranges for the simulated pairs, measured on the frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, maximum_filter
+
+from n2a.generator import Generator
+from n2a.normalization import atoms_above, linearise
+from n2a.pairs import Recipe
+from n2a.patches import NoisySeries
+
+FOURTH = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
+LAGS = 48
+
+
+class Features(NamedTuple):
+    """What the simulated pairs of a series must have in common with it.
+
+    Attributes
+    ----------
+    atom_width
+        Standard deviation of a spot in pixels of the network.
+    height
+        Typical bright column, in units of the noise at the background level.
+    texture
+        Contrast of what does not change from frame to frame besides atoms, at the size of the atoms, relative to
+        the background where that is known, else in units of the noise.
+    line, reach
+        Part of the variance of the noise that is correlated along the scan lines, and how far in pixels.
+    afterglow, decay
+        Share of the signal that leaks into the following pixels, and over how many.
+    atoms
+        Number of atoms found in the frames that were looked at.
+    """
+
+    atom_width: float
+    height: float
+    texture: float
+    line: float
+    reach: float
+    afterglow: float
+    decay: float
+    atoms: int
+
+
+def measure_features(series: NoisySeries, generator: Generator, samples: int = 6) -> Features:
+    """Measure a series with the help of a network that already knows atoms.
+
+    Parameters
+    ----------
+    series
+        Domain S.
+    generator
+        Usually that of the weights in the box.
+    samples
+        Number of frames to look at.
+    """
+    width = series.plan.atom_width / series.plan.factor
+    heights, pairs = [], []
+    numerator = np.zeros(LAGS + 1)
+    frames = [i for i in range(series.length) if i not in series.held_out] or [0]
+    for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
+        values, valid, _ = series.window(
+            frames[i], tuple(0 for _ in series.others), series.held_out
+        )
+        atoms, background = restore(generator, values, valid, series.curvature)
+        tops = atoms[
+            (atoms == maximum_filter(atoms, 2 * int(np.ceil(2 * width)) + 1)) & (atoms > 1)
+        ]
+        heights.extend(tops)
+        # Noise of the middle frame: what fourth differences along y leave, away from the atoms.
+        middle = values.shape[0] // 2
+        rough = sum(w * values[middle, k : values.shape[1] - 4 + k] for k, w in enumerate(FOURTH))
+        quiet = (atoms < 1)[2:-2] & valid[middle, 2:-2]
+        if quiet.mean() < 0.1:
+            quiet = valid[middle, 2:-2]
+        rough = np.clip(rough, *np.quantile(rough[quiet], (0.001, 0.999))) * quiet
+        for lag in range(min(LAGS, rough.shape[1] - 1) + 1):
+            a, b = rough[:, : rough.shape[1] - lag], rough[:, lag:]
+            number = (quiet[:, : rough.shape[1] - lag] & quiet[:, lag:]).sum()
+            numerator[lag] += (a * b).sum() / max(number, 1)
+        # What two frames have in common, without atoms and slow thickness.
+        rest = [
+            np.where(seen, linearise(v, series.curvature) - atoms - background.mean(), 0)
+            for v, seen in zip(values, valid, strict=True)
+            if seen.mean() > 0.5
+        ]
+        band = [gaussian_filter(r, width) - gaussian_filter(r, 4 * width) for r in rest]
+        pairs += [(a * b).mean() for k, a in enumerate(band) for b in band[k + 1 :]]
+    correlation = numerator / max(numerator[0], 1e-12)
+    line, reach, afterglow, decay = fit_scan_noise(correlation[1:])
+    texture = float(np.sqrt(max(np.mean(pairs), 0))) if pairs else 0.0
+    return Features(
+        atom_width=width,
+        height=float(np.quantile(heights, 0.8)) if len(heights) > 4 else 3.0,
+        texture=texture,
+        line=line,
+        reach=reach,
+        afterglow=afterglow,
+        decay=decay,
+        atoms=len(heights),
+    )
+
+
+def restore(
+    generator: Generator, values: np.ndarray, valid: np.ndarray, curvature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms and background (h, w), linear, of one window (t, h, w), in units of the noise."""
+    height, width = values.shape[1:]
+    pad = ((0, 0), (0, -height % generator.multiple), (0, -width % generator.multiple))
+    values, valid = (np.pad(a, pad, mode="reflect") for a in (values, valid))
+    device = next(generator.parameters()).device
+    with torch.inference_mode():
+        output = generator(
+            torch.from_numpy(values)[None].to(device),
+            torch.from_numpy(valid)[None].to(device, torch.float32),
+            torch.tensor([curvature], device=device),
+        )[0, :, :height, :width]
+    found, under = output.float().cpu().numpy()
+    return atoms_above(np.maximum(found, 0), under, curvature), linearise(under, curvature)
+
+
+def fit_scan_noise(correlation: np.ndarray) -> tuple[float, float, float, float]:
+    """Line noise and afterglow that explain the autocorrelation of the noise along the scan.
+
+    Parameters
+    ----------
+    correlation
+        Autocorrelation at lags 1, 2, ... pixels along x.
+
+    Returns
+    -------
+    line, reach
+        Part of the variance that is line noise, and its decay in pixels.
+    afterglow, decay
+        Share of the signal that comes later, and its decay in pixels.
+
+    Notes
+    -----
+    The model is that of :mod:`n2a.acquisition`: white counts through afterglow, plus line noise with the
+    spectrum of an exponential decay. The best of a grid of values is taken.
+    """
+    lags = np.arange(1, len(correlation) + 1)
+    best, found = np.inf, (0.0, 10.0, 0.0, 2.0)
+    for decay in (0.7, 1.5, 3.0, 6.0):
+        tail = np.exp(-np.arange(1, 40) / decay)
+        tail /= tail.sum()
+        for afterglow in np.arange(0, 0.65, 0.05):
+            kernel = np.concatenate([[1 - afterglow], afterglow * tail])
+            full = np.correlate(kernel, kernel, "full")[len(kernel) - 1 :]
+            glow = np.pad(full[1:] / full[0], (0, 64))[: len(lags)]
+            for reach in (1.5, 3, 6, 12, 24, 48):
+                slow = np.exp(-lags / reach)
+                # Linear in the fraction of line noise.
+                direction = slow - glow
+                line = np.clip(
+                    (direction @ (correlation - glow)) / (direction @ direction), 0, 0.95
+                )
+                # Simple explanations first.
+                error = ((correlation - glow - line * direction) ** 2).mean()
+                error += 2e-5 * (afterglow > 0) + 2e-5 * (line > 0.02)
+                if error < best:
+                    best, found = error, (float(line), float(reach), float(afterglow), decay)
+    return found
+
+
+def match_recipe(
+    features: Features, curvature: float, dark: bool, base: Recipe | None = None
+) -> Recipe:
+    """Ranges of simulated pairs around what was measured on a series.
+
+    Parameters
+    ----------
+    features
+        From :func:`measure_features`.
+    curvature
+        Of the series' normalisation; 0 where the counts cannot be told.
+    dark
+        Whether the atoms are dark.
+    base
+        What is kept of it: structures, drift, tumbling and the rest.
+    """
+    noise = 1 / abs(curvature) if abs(curvature) > 0.02 else 30.0
+    # The variance at the background is that of its counts, with read-out and Anscombe's constant.
+    level = max(noise**2 - 0.375, 0.05) * (1 - features.line)
+    peak = max(features.height * noise, 0.05)
+    ratio = level / peak
+    texture = features.texture * noise / level
+    changes = {
+        "atom_width": (0.87 * features.atom_width, 1.15 * features.atom_width),
+        "peak": (0.5 * peak, 1.6 * peak),
+        "usual_peak": (0.7 * peak, 1.3 * peak),
+        "background": (0.5 * ratio, 1.2 * ratio),
+        "even": True,
+        "texture": (0.0, float(np.clip(2 * texture, 0.1, 1.0))),
+        "dark": 1.0 if dark else 0.0,
+    }
+    if features.line > 0.02:
+        strength = float(np.sqrt(features.line / (1 - features.line)))
+        changes |= {
+            "line_noise": (0.7 * strength, 1.2 * strength),
+            "line_reach": (0.6 * features.reach, 1.6 * features.reach),
+            "line_share": 0.9,
+        }
+    if features.afterglow > 0.02:
+        changes |= {
+            "afterglow": (0.7 * features.afterglow, min(1.3 * features.afterglow, 0.8)),
+            "afterglow_decay": (0.7 * features.decay, 1.4 * features.decay),
+            "afterglow_share": 0.9,
+        }
+    return replace(base or Recipe(), **changes)

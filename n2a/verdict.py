@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is a trained network better than the one it started from? Told without the truth, on frames held out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from n2a.evaluation import Estimate, block_mean, css_mean, residual_whiteness, umse
+from n2a.generator import Generator
+from n2a.matching import restore
+from n2a.normalization import linearise
+from n2a.patches import NoisySeries
+
+# Held-out windows that are looked at, and the edge of the part of each, in pixels.
+WINDOWS, EDGE = 12, 384
+# Standard errors that a difference must have.
+CLEAR = 2.0
+
+
+class View(NamedTuple):
+    """A window whose middle is to be restored, and a frame that it has not seen."""
+
+    values: np.ndarray
+    valid: np.ndarray
+    middle: np.ndarray
+    target: np.ndarray
+    seen: np.ndarray
+    curvature: float
+    held: tuple[int, int]
+
+
+class Judge:
+    """Compares networks with a reference on windows around frames held out from training.
+
+    A frame next to a held-out one is restored without it; what the held-out frame counted there is independent of
+    the restoration, so that differences of the mean squared error are differences of the error to the truth.
+
+    Parameters
+    ----------
+    series
+        With their `held_out` frames.
+    reference
+        The network to compare with.
+    """
+
+    def __init__(self, series: list[NoisySeries], reference: Generator):
+        self.views = []
+        for number, one in enumerate(series):
+            for held in sorted(one.held_out)[: max(1, WINDOWS // (2 * len(series)))]:
+                self.views += _views(one, held, number)
+        self.reference = [self._restored(reference, view) for view in self.views]
+        # One variance for all networks: a network must not lower its error by what it says about the noise.
+        self._variance = [
+            (1 + view.curvature * total).clip(0.2)
+            for view, (_, total) in zip(self.views, self.reference, strict=True)
+        ]
+        self.reference_errors = self._errors(self.reference)
+        heights = [np.quantile(atoms, 0.99) for atoms, _ in self.reference]
+        self.range = max([*heights, 1.0])
+
+    def gain(self, network: Generator) -> Estimate:
+        """Fall of the mean squared error, in units of the noise variance; positive is better than the reference."""
+        if not self.views:
+            return Estimate(float("nan"), float("nan"))
+        return self._gain([self._restored(network, view) for view in self.views])
+
+    def _gain(self, restored: list[tuple[np.ndarray, np.ndarray]]) -> Estimate:
+        falls = [a - b for a, b in zip(self.reference_errors, self._errors(restored), strict=True)]
+        parts = [
+            block_mean(fall, view.seen.astype(float))
+            for fall, view in zip(falls, self.views, strict=True)
+        ]
+        values, errors = np.array(parts).T
+        return Estimate(float(values.mean()), float(np.sqrt((errors**2).sum()) / len(parts)))
+
+    def css(self, network: Generator) -> float:
+        """Consecutive structural similarity of the restored frames on both sides of the held-out ones."""
+        pairs = [
+            np.stack([self._restored(network, a)[0], self._restored(network, b)[0]])
+            for a, b in zip(self.views, self.views[1:], strict=False)
+            if a.held == b.held
+        ]
+        return float(np.mean([css_mean(p, self.range) for p in pairs])) if pairs else float("nan")
+
+    def fidelity(self, network: Generator) -> dict[str, float | None]:
+        """uPSNR in dB against the held-out frames, whiteness of what was taken away, and CSS."""
+        restored = [self._restored(network, view) for view in self.views]
+        told: dict[str, float | None] = {"upsnr": None, "whiteness": None, "css": None}
+        if not restored:
+            return told
+        errors = [
+            umse(total, view.target, view.target, view.middle, view.seen).value
+            for view, (_, total) in zip(self.views, restored, strict=True)
+        ]
+        if np.mean(errors) > 0:
+            told["upsnr"] = float(10 * np.log10(self.range**2 / np.mean(errors)))
+        raw, result = (
+            np.stack(a)
+            for a in zip(
+                *((v.middle, t) for v, (_, t) in zip(self.views, restored, strict=True)),
+                strict=True,
+            )
+        )
+        told["whiteness"] = float(residual_whiteness(raw, result).y)
+        told["css"] = self.css(network)
+        return told
+
+    def example(self, network: Generator) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """A noisy patch and what the network makes of it, to look at."""
+        if not self.views:
+            return None, None
+        view = self.views[0]
+        patch = tuple(
+            slice((n - min(n, 128)) // 2, (n + min(n, 128)) // 2) for n in view.target.shape
+        )
+        return view.middle[patch], self._restored(network, view)[0][patch]
+
+    def collapsed(self, network: Generator) -> str:
+        """Why the network cannot be used, or an empty string."""
+        for view, (reference, total) in zip(self.views, self.reference, strict=True):
+            atoms, found = self._restored(network, view)
+            if not np.isfinite(found).all():
+                return "values that are not finite"
+            if reference.std() > 0.3 and atoms.std() < 0.1 * reference.std():
+                return "a constant image"
+            if np.corrcoef(found.ravel(), total.ravel())[0, 1] < 0.5 and total.std() > 0.5:
+                return "images that have nothing to do with the frames"
+        return ""
+
+    def _restored(self, network: Generator, view: View) -> tuple[np.ndarray, np.ndarray]:
+        atoms, background = restore(network, view.values, view.valid, view.curvature)
+        return atoms, atoms + background
+
+    def _errors(self, restored) -> list[np.ndarray]:
+        return [
+            (view.target - total) ** 2 / variance
+            for view, (_, total), variance in zip(self.views, restored, self._variance, strict=True)
+        ]
+
+
+def _views(series: NoisySeries, held: int, number: int) -> list[View]:
+    """Windows around the neighbours of a held-out frame, which is in none of them."""
+    found, target = [], None
+    other = tuple(0 for _ in series.others)
+    for i in (held - 1, held + 1):
+        if not 0 <= i < series.length or i in series.held_out:
+            continue
+        values, valid, slots = series.window(i, other)
+        if held not in slots:
+            continue
+        crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in series.shape)
+        values, valid = values[(slice(None), *crop)].copy(), valid[(slice(None), *crop)].copy()
+        hidden = [slot for slot, j in enumerate(slots) if j in series.held_out]
+        slot = slots.index(held)
+        if not valid[slot].any():
+            continue
+        target = linearise(values[slot], series.curvature)
+        seen = valid[slot].copy()
+        values[hidden], valid[hidden] = 0, False
+        middle = linearise(values[len(values) // 2], series.curvature)
+        found.append(View(values, valid, middle, target, seen, series.curvature, (number, held)))
+    return found
