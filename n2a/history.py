@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 # A name with one of these words in it is a held-out value, any other one is a loss.
-HELD_OUT_WORDS = {"css", "psnr", "upsnr", "whiteness", "frc", "likelihood", "f1", "heldout"}
+HELD_OUT_WORDS = {"css", "gain", "psnr", "upsnr", "whiteness", "frc", "likelihood", "f1"}
 _SPELLING = {"css": "CSS", "psnr": "PSNR", "upsnr": "uPSNR", "frc": "FRC", "f1": "F1"}
 
 # Okabe and Ito: told apart by all common kinds of colour vision, and in grey.
 LOSS_COLOUR, HELD_OUT_COLOUR = "#0072B2", "#D55E00"
-KEY = "blue: losses \N{MIDDLE DOT} orange: on held-out frames, dotted where they began"
+KEY = "blue: losses \N{MIDDLE DOT} orange: on held-out frames, dotted: at their start"
 
 
 def is_held_out(name: str) -> bool:
-    """Whether a value measures quality on held-out frames (CSS, uPSNR) rather than a loss.
+    """Whether a value measures quality on held-out frames (CSS, gain, uPSNR) rather than a loss.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class History:
     >>> history.add(step=0, seconds=0.0, critic=-0.5, css=0.31)
     >>> history.add(step=100, seconds=12.5, critic=-1.2)
     >>> history
-    History(2 rows to step 100, 12 s: critic -1.2, CSS 0.31)
+    History(step 100, 12 s: critic -1.2, CSS 0.31)
     >>> history["css"]
     array([0.31,  nan])
     >>> history.to_signals()["critic"]
@@ -224,10 +224,8 @@ class History:
     def summary(self) -> str:
         """How long the training was, in words."""
         if not len(self):
-            return "nothing recorded yet"
-        rows = f"{len(self)} row{'s' if len(self) > 1 else ''}"
-        time = duration(self._columns["seconds"][-1])
-        return f"{rows} to step {self._columns['step'][-1]}, {time}"
+            return "nothing recorded"
+        return f"step {self._columns['step'][-1]}, {duration(self._columns['seconds'][-1])}"
 
     def __repr__(self) -> str:
         values = ", ".join(f"{label(name)} {self.newest(name):.3g}" for name in self.names)
@@ -336,7 +334,7 @@ def draw_curves(figure: Figure | SubFigure, history: History, columns: int = 3) 
         return
     grid = figure.add_gridspec(len(rows), max(map(len, rows)))
     steps = history["step"]
-    room = 0.02 * max(1, steps[-1] - steps[0])
+    room = max(0.5, 0.02 * (steps[-1] - steps[0]))
     for i, names in enumerate(rows):
         for j, name in enumerate(names):
             axes = figure.add_subplot(grid[i, j])
@@ -367,11 +365,13 @@ def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, name: str) ->
     size = np.abs(values)
     if values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
+        _place_ticks(axes)
     elif size.max() > 10 * (middle := np.median(size)) > 0:
         axes.set_yscale("symlog", linthresh=middle)
+        _place_ticks(axes)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.tick_params(labelsize=8)
     axes.yaxis.get_offset_text().set_size(8)
     axes.grid(color="0.9", linewidth=0.6)
@@ -380,12 +380,29 @@ def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, name: str) ->
     axes.set_title(number(values[-1]), loc="right", fontsize=9, color=colour)
 
 
+def _place_ticks(axes: Axes) -> None:
+    """Round numbers, well apart: on small logarithmic axes Matplotlib has one of them, or a heap."""
+    limits = axes.get_ylim()
+    candidates = [0.0, *np.outer((1, -1, 2, -2, 5, -5), 10.0 ** np.arange(-12, 13)).ravel()]
+    to_height = axes.yaxis.get_transform().transform
+    low, high = to_height(np.array(limits))
+    ticks = {}
+    for value in candidates:
+        if limits[0] < value < limits[1]:
+            height = (to_height(np.array([value]))[0] - low) / (high - low)
+            if all(abs(height - other) > 0.2 for other in ticks.values()):
+                ticks[value] = height
+    axes.set_yticks(list(ticks), [number(value) for value in ticks])
+    axes.minorticks_off()
+
+
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean over up to `width` values to either side: ever fewer towards the ends, which stay put."""
+    """Mean over `width` values to either side; fewer near the start, from which losses fall fast."""
     total = np.concatenate(([0.0], np.cumsum(values)))
     i = np.arange(len(values))
-    reach = np.minimum(width, np.minimum(i, i[::-1]))
-    return (total[i + reach + 1] - total[i - reach]) / (2 * reach + 1)
+    reach = np.minimum(width, i)
+    low, high = i - reach, np.minimum(i + reach + 1, len(values))
+    return (total[high] - total[low]) / (high - low)
 
 
 def number(value: float) -> str:

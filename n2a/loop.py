@@ -162,10 +162,12 @@ class Loop:
                     rate * min(1, (number + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
                 )
         told = {}
-        if "critics" in self.optimisers:
-            for _ in range(self.settings.critic_steps):
-                told |= self._critics(one, rng, noise, number)
-        told |= self._generators(one, rng, noise, number)
+        with torch.random.fork_rng():  # dropout takes torch's own generator
+            torch.manual_seed(int(rng.integers(2**62)))
+            if "critics" in self.optimisers:
+                for _ in range(self.settings.critic_steps):
+                    told |= self._critics(one, rng, noise, number)
+            told |= self._generators(one, rng, noise, number)
         with torch.no_grad():
             keep = min(self.settings.average, (1 + number) / (10 + number))
             now = self.networks["to_clear"].parameters()

@@ -26,11 +26,13 @@ class Features(NamedTuple):
     ----------
     atom_width
         Standard deviation of a spot in pixels of the network.
+    elongation
+        Width of a spot along x over that along y, as it is without afterglow; roughly.
     height
         Typical bright column, in units of the noise at the background level.
     texture
-        Contrast of what does not change from frame to frame besides atoms, at the size of the atoms, relative to
-        the background where that is known, else in units of the noise.
+        Standard deviation of what does not change from frame to frame between the atoms, at their size, in units of
+        the noise.
     line, reach
         Part of the variance of the noise that is correlated along the scan lines, and how far in pixels.
     afterglow, decay
@@ -40,6 +42,7 @@ class Features(NamedTuple):
     """
 
     atom_width: float
+    elongation: float
     height: float
     texture: float
     line: float
@@ -62,17 +65,18 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         Number of frames to look at.
     """
     width = series.plan.atom_width / series.plan.factor
-    heights, pairs = [], []
+    heights, common, film = [], [], []
     numerator = np.zeros(LAGS + 1)
     frames = [i for i in range(series.length) if i not in series.held_out] or [0]
     for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
         values, valid, _ = series.window(
             frames[i], tuple(0 for _ in series.others), series.held_out
         )
-        atoms, background = restore(generator, values, valid, series.curvature)
-        tops = atoms[
-            (atoms == maximum_filter(atoms, 2 * int(np.ceil(2 * width)) + 1)) & (atoms > 1)
-        ]
+        atoms, _ = restore(generator, values, valid, series.curvature)
+        # What is left of the noise after a matched filter over the window, four times.
+        least = 4 / (2 * np.sqrt(np.pi) * width * np.sqrt(max(valid.any(axis=(1, 2)).sum(), 1)))
+        neighbourhood = 2 * int(np.ceil(2 * width)) + 1
+        tops = atoms[(atoms == maximum_filter(atoms, neighbourhood)) & (atoms > least)]
         heights.extend(tops)
         # Noise of the middle frame: what fourth differences along y leave, away from the atoms.
         middle = values.shape[0] // 2
@@ -85,19 +89,24 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
             a, b = rough[:, : rough.shape[1] - lag], rough[:, lag:]
             number = (quiet[:, : rough.shape[1] - lag] & quiet[:, lag:]).sum()
             numerator[lag] += (a * b).sum() / max(number, 1)
-        # What two frames have in common, without atoms and slow thickness.
-        rest = [
-            np.where(seen, linearise(v, series.curvature) - atoms - background.mean(), 0)
+        # What two frames have in common is not noise.
+        away = atoms < 0.3 * max(np.quantile(tops, 0.8) if len(tops) else 0, least)
+        band = [
+            _band(linearise(v, series.curvature) * seen, width)
             for v, seen in zip(values, valid, strict=True)
             if seen.mean() > 0.5
         ]
-        band = [gaussian_filter(r, width) - gaussian_filter(r, 4 * width) for r in rest]
-        pairs += [(a * b).mean() for k, a in enumerate(band) for b in band[k + 1 :]]
+        for k, first in enumerate(band):
+            for second in band[k + 1 :]:
+                common.append(_covariance(first, second, width))
+                film.append((first * second)[away].mean() if away.any() else 0.0)
     correlation = numerator / max(numerator[0], 1e-12)
     line, reach, afterglow, decay = fit_scan_noise(correlation[1:])
-    texture = float(np.sqrt(max(np.mean(pairs), 0))) if pairs else 0.0
+    texture = float(np.sqrt(max(np.mean(film), 0))) if film else 0.0
+    wide = _widths(np.mean(common, axis=0), width) if common else (width, width)
     return Features(
         atom_width=width,
+        elongation=1.0 if afterglow > 0.02 else wide[1] / wide[0],
         height=float(np.quantile(heights, 0.8)) if len(heights) > 4 else 3.0,
         texture=texture,
         line=line,
@@ -106,6 +115,32 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         decay=decay,
         atoms=len(heights),
     )
+
+
+def _band(frame: np.ndarray, width: float) -> np.ndarray:
+    return gaussian_filter(frame, 0.5 * width) - gaussian_filter(frame, 4 * width)
+
+
+def _covariance(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
+    """Covariance of two frames at no shift, and at shifts of about an atom's width along y and x."""
+    d = _shift(width)
+    along_y = (first[d:] * second[:-d]).mean() + (second[d:] * first[:-d]).mean()
+    along_x = (first[:, d:] * second[:, :-d]).mean() + (second[:, d:] * first[:, :-d]).mean()
+    return np.array([(first * second).mean(), along_y / 2, along_x / 2])
+
+
+def _widths(covariance: np.ndarray, width: float) -> tuple[float, float]:
+    """Widths of a spot along y and x from the fall of the covariance; `width` where it is no spot's."""
+    found = []
+    for fallen in covariance[1:] / max(covariance[0], 1e-12):
+        # The covariance of Gaussian spots is a Gaussian of twice their variance; the filter added its own.
+        variance = -(_shift(width) ** 2) / (4 * np.log(fallen)) if 0.05 < fallen < 0.95 else 0.0
+        found.append(float(np.sqrt(np.clip(variance - (0.5 * width) ** 2, 0, None))))
+    return tuple(w if width / 3 < w < 3 * width else width for w in found)
+
+
+def _shift(width: float) -> int:
+    return max(1, round(width))
 
 
 def restore(
@@ -192,13 +227,18 @@ def match_recipe(
     peak = max(features.height * noise, 0.05)
     ratio = level / peak
     texture = features.texture * noise / level
+    widths = (0.75 * features.atom_width, 1.15 * features.atom_width)
+    shape = features.elongation
     changes = {
-        "atom_width": (0.87 * features.atom_width, 1.15 * features.atom_width),
+        "atom_width": widths,
+        "elongation": (min(1.0, 0.8 * shape), max(1.0, 1.25 * shape))
+        if abs(np.log(shape)) > 0.35
+        else (1.0, 1.0),
         "peak": (0.5 * peak, 1.6 * peak),
         "usual_peak": (0.7 * peak, 1.3 * peak),
         "background": (0.5 * ratio, 1.2 * ratio),
         "even": True,
-        "texture": (0.0, float(np.clip(2 * texture, 0.1, 1.0))),
+        "texture": (0.0, float(np.clip(2 * texture, 0.1, 0.6))),
         "dark": 1.0 if dark else 0.0,
     }
     if features.line > 0.02:

@@ -24,6 +24,7 @@ class Recipe:
     background: tuple[float, float] = (0.03, 20.0)  # times the peak
     even: bool = False  # background drawn evenly from its range; else most often below 2
     astigmatism: float = 0.04  # spread of the logarithm of the spot's axes
+    elongation: tuple[float, float] = (1.0, 1.0)  # of the spots along x, over y
     texture: tuple[float, float] = (0.0, 0.15)  # contrast of the film at the size of the atoms
     drift: tuple[float, float] = (0.02, 2.0)  # px per frame
     tumble: tuple[float, float] = (0.0, 0.10)  # rad per frame
@@ -107,7 +108,9 @@ class PairSampler:
         )
         scenes = [self._scene(k, w) for k, w in zip(kinds, width, strict=True)]
         positions, heights = self._pad(scenes)
-        astigmatic = width[:, None] * np.exp(rng.normal(scale=recipe.astigmatism, size=(batch, 2)))
+        stretch = _log_uniform(rng, recipe.elongation, batch) ** 0.5
+        astigmatic = width[:, None] * np.stack([1 / stretch, stretch], 1)
+        astigmatic *= np.exp(rng.normal(scale=recipe.astigmatism, size=(batch, 2)))
         width_t = self._tensor(astigmatic)[:, None].expand(-1, self.window, -1)
         shape = (self.size, self.size)
         atoms = render(positions, heights, width_t, shape)

@@ -164,6 +164,9 @@ def train(
         _series(doors.stack_frames(signal, axis), plan, box.generator.window, axis is not None)
         for signal, axis, plan in zip(noisy, axes, plans, strict=True)
     ]
+    # Patches are as large as the smallest frames allow.
+    edges = [edge // 8 * 8 for one in series for edge in one.shape]
+    chosen = replace(chosen, size=min(chosen.size, *edges))
     features = [measure_features(one, box.generator) for one in series]
     _check_atoms(features)
     images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
