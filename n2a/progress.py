@@ -187,6 +187,8 @@ class Progress:
             action()
         except Exception as error:
             self._parts.discard(part)
+            if part == "progress bar" and self._bar is not None:
+                self._bar.disable = True  # or else it tries once more when it is deleted
             warnings.warn(
                 f"The {part} is switched off and the training goes on: "
                 f"{type(error).__name__}: {error}",

@@ -102,7 +102,7 @@ def train(
     tensorboard
         Folder for TensorBoard (extra ``tensorboard``).
     keep
-        Return the trained network even where the verdict is that `start` is not worse.
+        Return the trained network whatever the verdict, unless its weights are not finite.
     **settings
         Fields of :class:`n2a.loop.Settings` in place of those of the preset.
 
@@ -311,13 +311,14 @@ class _Run:
                 "history": self.history.to_dict(),
             }
         )
-        _logger.warning(_sentence(verdict, problem, gain, keep))
-        trained = verdict in ("better", "not judged") or (keep and verdict != "collapsed")
+        _logger.warning(_sentence(verdict, problem, gain, trained))
+        finite = all(torch.isfinite(p).all() for p in network.parameters())
+        trained = verdict in ("better", "not judged") or (keep and finite)
         name = f"{self.facts['preset']}, trained" if trained else box.name
         return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)
 
 
-def _sentence(verdict: str, problem: str, gain: Estimate, keep: bool) -> str:
+def _sentence(verdict: str, problem: str, gain: Estimate, trained: bool) -> str:
     told = f"{gain.value:+.4f} +- {gain.error:.4f} of the noise variance on held-out frames"
     kept = (
         "the trained network is returned all the same"
@@ -326,8 +327,8 @@ def _sentence(verdict: str, problem: str, gain: Estimate, keep: bool) -> str:
     )
     return {
         "better": f"Better: the squared error fell by {told}.",
-        "no better": f"No better: the squared error changed by {told}; {kept}.",
-        "collapsed": f"Collapsed ({problem}): the weights that it started from are returned.",
+        "no better": f"No better: the squared error changed by {told}; {kept} returned.",
+        "collapsed": f"Collapsed ({problem}); {kept} returned.",
         "not judged": "Not judged: there are too few frames to hold one out. Compare the result with the raw frames.",
     }[verdict]
 
