@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BAR_SECONDS = 0.2  # between two drawings of the bar
 PANEL_SECONDS = 2.0  # and of the panel,
 PANEL_SHARE = 0.05  # which takes no more than this share of the time of the training
-BAR_LOSSES = 3
+BAR_LOSSES = 2  # more do not fit into 80 columns
 
 
 def in_notebook() -> bool:

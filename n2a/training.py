@@ -311,20 +311,16 @@ class _Run:
                 "history": self.history.to_dict(),
             }
         )
-        _logger.warning(_sentence(verdict, problem, gain, trained))
         finite = all(torch.isfinite(p).all() for p in network.parameters())
         trained = verdict in ("better", "not judged") or (keep and finite)
+        _logger.warning(_sentence(verdict, problem, gain, trained))
         name = f"{self.facts['preset']}, trained" if trained else box.name
         return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)
 
 
 def _sentence(verdict: str, problem: str, gain: Estimate, trained: bool) -> str:
     told = f"{gain.value:+.4f} +- {gain.error:.4f} of the noise variance on held-out frames"
-    kept = (
-        "the trained network is returned all the same"
-        if keep
-        else "the weights that it started from are returned"
-    )
+    kept = "the trained network is" if trained else "the weights that it started from are"
     return {
         "better": f"Better: the squared error fell by {told}.",
         "no better": f"No better: the squared error changed by {told}; {kept} returned.",
