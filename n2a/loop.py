@@ -152,15 +152,14 @@ class Loop:
         rng = np.random.default_rng([self.seed, number])
         one = int(rng.integers(len(self.series)))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        part = min(1, (number + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
         for optimiser, rate in zip(
             self.optimisers.values(),
             (self.settings.learning_rate, self.settings.critic_rate),
             strict=False,
         ):
             for group in optimiser.param_groups:
-                group["lr"] = (
-                    rate * min(1, (number + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
-                )
+                group["lr"] = rate * part if self.settings.decay else rate
         told = {}
         with torch.random.fork_rng():  # dropout takes torch's own generator
             torch.manual_seed(int(rng.integers(2**62)))
@@ -221,7 +220,7 @@ class Loop:
                 sides["critic"] = pairs["atoms"] / self.heights[one], found / self.heights[one]
             if "noise_critic" in self.networks:
                 sides["noise_critic"] = (
-                    real["frames"][:, 2],
+                    real["frames"][:, middle],
                     self._noisy(pairs, noise)[:, middle],
                 )
         told, total = {}, 0
