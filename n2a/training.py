@@ -20,7 +20,7 @@ from n2a.checkpoint import load_state, restore_state, save_state
 from n2a.critic import make_critic
 from n2a.devices import pick_device
 from n2a.evaluation import Estimate
-from n2a.generator import NoiseMaker, PaperClear, PaperNoisy
+from n2a.generator import Generator, NoiseMaker, PaperClear, PaperNoisy
 from n2a.history import History
 from n2a.loop import SETTINGS, Loop, Settings
 from n2a.matching import Features, match_recipe, measure_features
@@ -171,7 +171,7 @@ def train(
     _check_atoms(features)
     images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
     judge = Judge(series, box.generator)
-    loop = _loop(series, features, box.generator, preset, chosen, images, seed, device)
+    loop = make_loop(series, features, box.generator, preset, chosen, images, seed, device)
     facts = {
         "preset": preset,
         "start": box.summary(),
@@ -221,30 +221,30 @@ class _Run:
                 self.diverged = not all(np.isfinite(value) for value in told.values())
                 for name, value in told.items():
                     self.sums.setdefault(name, []).append(value)
+                progress.tick(self.step, self.seconds)
                 if int(part() * LOOKS) > int(done * LOOKS):
-                    progress.update(self.look(), *self.judge.example(self.loop.average))
+                    self.look(progress)
                 if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
                     self.save(checkpoint)
                     saved = time.perf_counter()
         except KeyboardInterrupt:
             _logger.warning("Interrupted at step %d; the best so far is returned.", self.step)
         if self.sums or not len(self.history):
-            self.look()
+            self.look(progress)
         if checkpoint is not None:
             self.save(checkpoint)
 
-    def look(self) -> dict[str, float]:
-        """Judge the network as it is now, and keep it if it is the best so far; the new row of the history."""
+    def look(self, progress: Progress) -> None:
+        """Judge the network as it is now, keep it if it is the best so far, and show how it does."""
         gain = self.judge.gain(self.loop.average).value
         values = {name: float(np.mean(told)) for name, told in self.sums.items()}
         values |= {"css": self.judge.css(self.loop.average), "gain": gain}
         self.sums.clear()
-        row = {"step": self.step, "seconds": self.seconds, **values}
-        self.history.add(**row)
+        patches = self.judge.example(self.loop.average) if progress.due else ()
+        progress.update({"step": self.step, "seconds": self.seconds, **values}, *patches)
         if gain > self.best_gain:
             self.best_gain = gain
             self.best = {k: v.clone() for k, v in self.loop.average.state_dict().items()}
-        return row
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint; a failure costs the file, not the training."""
@@ -399,7 +399,17 @@ def _clear_images(simulated: BaseSignal, plan: Plan, size: int) -> np.ndarray:
     return frames.clip(0) / max(np.quantile(frames[frames > 0.2 * frames.max()], 0.8), 1e-6)
 
 
-def _loop(series, features, start, preset, chosen, images, seed, device) -> Loop:
+def make_loop(
+    series: list[NoisySeries],
+    features: list[Features],
+    start: Generator,
+    preset: str,
+    chosen: Settings,
+    images: np.ndarray | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Loop:
+    """Networks and data of one training: copies of `start`, or those of the authors for the preset "paper"."""
     recipes = [
         match_recipe(one, domain.curvature, domain.plan.contrast == "dark")
         for one, domain in zip(features, series, strict=True)
