@@ -15,6 +15,8 @@ from n2a.patches import NoisySeries
 
 # Held-out windows that are looked at, and the edge of the part of each, in pixels.
 WINDOWS, EDGE = 12, 384
+# Smaller frames, in pixels, hold too little to tell the whiteness of a residual.
+SMALLEST = 32
 # Standard errors that a difference must have.
 CLEAR = 2.0
 
@@ -61,10 +63,14 @@ class Judge:
         self.range = max([*heights, 1.0])
 
     def gain(self, network: Generator) -> Estimate:
-        """Fall of the mean squared error, in units of the noise variance; positive is better than the reference."""
-        if not self.views:
+        """Fall of the mean squared error, in units of the noise variance; positive is better than the reference.
+
+        NaN where there is nothing to tell it on, or the network gives values that are not finite.
+        """
+        restored = [self._restored(network, view) for view in self.views]
+        if not restored or not _finite(restored):
             return Estimate(float("nan"), float("nan"))
-        return self._gain([self._restored(network, view) for view in self.views])
+        return self._gain(restored)
 
     def _gain(self, restored: list[tuple[np.ndarray, np.ndarray]]) -> Estimate:
         falls = [a - b for a, b in zip(self.reference_errors, self._errors(restored), strict=True)]
@@ -77,18 +83,24 @@ class Judge:
 
     def css(self, network: Generator) -> float:
         """Consecutive structural similarity of the restored frames on both sides of the held-out ones."""
+        return self._css([self._restored(network, view) for view in self.views])
+
+    def _css(self, restored: list[tuple[np.ndarray, np.ndarray]]) -> float:
+        if not _finite(restored):
+            return float("nan")
+        atoms = [atoms for atoms, _ in restored]
         pairs = [
-            np.stack([self._restored(network, a)[0], self._restored(network, b)[0]])
-            for a, b in zip(self.views, self.views[1:], strict=False)
+            np.stack(atoms[i : i + 2])
+            for i, (a, b) in enumerate(zip(self.views, self.views[1:], strict=False))
             if a.held == b.held
         ]
         return float(np.mean([css_mean(p, self.range) for p in pairs])) if pairs else float("nan")
 
     def fidelity(self, network: Generator) -> dict[str, float | None]:
-        """uPSNR in dB against the held-out frames, whiteness of what was taken away, and CSS."""
+        """uPSNR in dB against the held-out frames, whiteness of what was taken away, and CSS; None where unknown."""
         restored = [self._restored(network, view) for view in self.views]
         told: dict[str, float | None] = {"upsnr": None, "whiteness": None, "css": None}
-        if not restored:
+        if not restored or not _finite(restored):
             return told
         errors = [
             umse(total, view.target, view.target, view.middle, view.seen).value
@@ -96,15 +108,19 @@ class Judge:
         ]
         if np.mean(errors) > 0:
             told["upsnr"] = float(10 * np.log10(self.range**2 / np.mean(errors)))
-        raw, result = (
-            np.stack(a)
-            for a in zip(
-                *((v.middle, t) for v, (_, t) in zip(self.views, restored, strict=True)),
-                strict=True,
-            )
-        )
-        told["whiteness"] = float(residual_whiteness(raw, result).y)
-        told["css"] = self.css(network)
+        # Frames of one series are judged together: their spectra have the noise in common.
+        together: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for view, (_, total) in zip(self.views, restored, strict=True):
+            if min(total.shape) >= SMALLEST:
+                together.setdefault(view.held[0], []).append((view.middle, total))
+        white = [
+            residual_whiteness(*(np.stack(a) for a in zip(*pairs, strict=True))).y
+            for pairs in together.values()
+        ]
+        if white:
+            told["whiteness"] = float(np.mean(white))
+        css = self._css(restored)
+        told["css"] = css if np.isfinite(css) else None
         return told
 
     def example(self, network: Generator) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -138,6 +154,10 @@ class Judge:
             (view.target - total) ** 2 / variance
             for view, (_, total), variance in zip(self.views, restored, self._variance, strict=True)
         ]
+
+
+def _finite(restored: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+    return all(np.isfinite(total).all() for _, total in restored)
 
 
 def _views(series: NoisySeries, held: int, number: int) -> list[View]:
