@@ -72,6 +72,8 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         values, valid, _ = series.window(
             frames[i], tuple(0 for _ in series.others), series.held_out
         )
+        if not valid[values.shape[0] // 2].any():  # nothing was measured
+            continue
         atoms, _ = restore(generator, values, valid, series.curvature)
         # What is left of the noise after a matched filter over the window, four times.
         least = 4 / (2 * np.sqrt(np.pi) * width * np.sqrt(max(valid.any(axis=(1, 2)).sum(), 1)))
