@@ -6,9 +6,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import math
+import signal as interrupts
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +38,6 @@ from n2a.sampling import bin_frames, measure_atom_width
 from n2a.verdict import CLEAR, Judge
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hyperspy.api.signals import BaseSignal
 
 _logger = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ _logger = logging.getLogger(__name__)
 HELD_OUT, FEWEST = 6, 4
 # Share of the time between two looks at the held-out frames, and the longest time between two checkpoints, s.
 LOOKS, SAVE_EVERY = 20, 60.0
+# Weights of the generator's losses among the settings.
+LOSSES = ("pairs", "neighbour", "noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise")
 
 
 def train(
@@ -122,8 +127,8 @@ def train(
 
     Notes
     -----
-    An interrupt (Ctrl-C, the stop button of a notebook) ends the training early: the best so far is judged and
-    returned.
+    An interrupt (Ctrl-C, the stop button of a notebook) ends the training early, after the step that it is at: the best
+    so far is judged and returned.
 
     References
     ----------
@@ -146,6 +151,13 @@ def train(
     for name, value in (("max_time", max_time), ("max_steps", max_steps)):
         if value is not None:
             doors.check_positive(name, value)
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"'seed' must be a whole number of 0 or more, not {seed!r}.")
+    seed = int(seed)
+    if checkpoint is not None and not Path(checkpoint).absolute().parent.is_dir():
+        raise FileNotFoundError(
+            f"'checkpoint': there is no folder {str(Path(checkpoint).parent)!r}; make it first."
+        )
     chosen = _settings(preset, settings)
     device = pick_device(device)
     box = get_model(start)
@@ -201,7 +213,7 @@ class _Run:
         self.step, self.seconds, self.best_gain = 0, 0.0, 0.0
         self.best: dict[str, torch.Tensor] | None = None
         self.sums: dict[str, list[float]] = {}
-        self.diverged = False
+        self.diverged = self.torn = False
 
     def __call__(self, max_time, max_steps, checkpoint, progress) -> None:
         """Step until the budget is spent or the user interrupts."""
@@ -214,25 +226,31 @@ class _Run:
             return max([*parts, self.step / max_steps] if max_steps else parts)
 
         try:
-            while (done := part()) < 1 and not self.diverged:
-                # With a number of steps the schedule follows them, whatever the clock says.
-                told = self.loop.step(self.step, self.step / max_steps if max_steps else done)
-                self.step += 1
-                self.diverged = not all(np.isfinite(value) for value in told.values())
-                for name, value in told.items():
-                    self.sums.setdefault(name, []).append(value)
-                progress.tick(self.step, self.seconds)
-                if int(part() * LOOKS) > int(done * LOOKS):
-                    self.look(progress)
-                if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
-                    self.save(checkpoint)
-                    saved = time.perf_counter()
+            with _after_the_step() as interrupted:
+                while (done := part()) < 1 and not self.diverged and not interrupted:
+                    self.torn = True
+                    # With a number of steps the schedule follows them, whatever the clock says.
+                    told = self.loop.step(self.step, self.step / max_steps if max_steps else done)
+                    self.step += 1
+                    self.torn = False
+                    self.diverged = not all(np.isfinite(value) for value in told.values())
+                    for name, value in told.items():
+                        self.sums.setdefault(name, []).append(value)
+                    progress.tick(self.step, self.seconds)
+                    if int(part() * LOOKS) > int(done * LOOKS):
+                        self.look(progress)
+                    if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
+                        self.save(checkpoint)
+                        saved = time.perf_counter()
+            if interrupted:
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             _logger.warning("Interrupted at step %d; the best so far is returned.", self.step)
+        # Before the last look, which a training that goes on from here would not have taken; and no half steps.
+        if checkpoint is not None and not self.torn:
+            self.save(checkpoint)
         if self.sums or not len(self.history):
             self.look(progress)
-        if checkpoint is not None:
-            self.save(checkpoint)
 
     def look(self, progress: Progress) -> None:
         """Judge the network as it is now, keep it if it is the best so far, and show how it does."""
@@ -281,6 +299,8 @@ class _Run:
         """The better one of the trained network and the one that it started from, with the verdict."""
         network = copy.deepcopy(self.loop.average)
         problem = "losses that are not finite" if self.diverged else self.judge.collapsed(network)
+        if not problem and not _finite(network):
+            problem = "weights that are not finite"
         if self.best is not None:
             network.load_state_dict(self.best)
             problem = ""
@@ -294,8 +314,8 @@ class _Run:
         found = {
             "verdict": verdict,
             "problem": problem,
-            "gain": gain.value,
-            "gain_error": gain.error,
+            "gain": gain.value if math.isfinite(gain.value) else None,
+            "gain_error": gain.error if math.isfinite(gain.error) else None,
             "before": self.judge.fidelity(box.generator),
             "after": None if problem else self.judge.fidelity(network),
         }
@@ -311,11 +331,35 @@ class _Run:
                 "history": self.history.to_dict(),
             }
         )
-        finite = all(torch.isfinite(p).all() for p in network.parameters())
-        trained = verdict in ("better", "not judged") or (keep and finite)
+        trained = verdict in ("better", "not judged") or (keep and _finite(network))
         _logger.warning(_sentence(verdict, problem, gain, trained))
         name = f"{self.facts['preset']}, trained" if trained else box.name
         return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)
+
+
+@contextmanager
+def _after_the_step() -> Iterator[list[int]]:
+    """Ctrl-C fills the list that this gives: half a step could not be gone on from. The second one is immediate."""
+    noted: list[int] = []
+
+    def note(number, frame):
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    try:
+        usual = interrupts.signal(interrupts.SIGINT, note)
+    except ValueError:  # not the main thread: interrupts do not arrive here
+        yield noted
+        return
+    try:
+        yield noted
+    finally:
+        interrupts.signal(interrupts.SIGINT, usual or interrupts.default_int_handler)
+
+
+def _finite(network: torch.nn.Module) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in network.parameters())
 
 
 def _sentence(verdict: str, problem: str, gain: Estimate, trained: bool) -> str:
@@ -338,7 +382,26 @@ def _settings(preset: str, changes: dict) -> Settings:
             raise TypeError(
                 f"train() has no argument {name!r}; settings of a preset are {', '.join(names)}."
             )
-    return replace(SETTINGS[preset], **changes)
+    chosen = replace(SETTINGS[preset], **changes)
+    for name, least in (("batch", 1), ("size", 16), ("critic_steps", 1), ("reuse", 1)):
+        value = getattr(chosen, name)
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"'{name}' must be a whole number of {least} or more, not {value!r}.")
+        chosen = replace(chosen, **{name: int(value)})
+    for name in ("learning_rate", "critic_rate", "penalty", "average", *LOSSES):
+        value = getattr(chosen, name)
+        if not isinstance(value, Real) or not 0 <= value < math.inf:
+            raise ValueError(f"'{name}' must be a finite number of 0 or more, not {value!r}.")
+        chosen = replace(chosen, **{name: float(value)})
+    if chosen.average >= 1:
+        raise ValueError(f"'average' must be less than 1, not {chosen.average!r}.")
+    if chosen.optimiser not in ("adam", "rmsprop"):
+        raise ValueError(f"'optimiser' must be 'adam' or 'rmsprop', not {chosen.optimiser!r}.")
+    if not any(getattr(chosen, name) for name in LOSSES):
+        raise ValueError(
+            f"no loss is left to train with; expected one of {', '.join(LOSSES)} above 0."
+        )
+    return replace(chosen, size=chosen.size // 8 * 8)
 
 
 def _series(frames, plan: Plan, window: int, use_time: bool) -> NoisySeries:
