@@ -234,7 +234,7 @@ def match_recipe(
     changes = {
         "atom_width": widths,
         "elongation": (min(1.0, 0.8 * shape), max(1.0, 1.25 * shape))
-        if abs(np.log(shape)) > 0.35
+        if abs(np.log(shape)) > 0.5
         else (1.0, 1.0),
         "peak": (0.5 * peak, 1.6 * peak),
         "usual_peak": (0.7 * peak, 1.3 * peak),
