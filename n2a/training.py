@@ -355,7 +355,10 @@ def _after_the_step() -> Iterator[list[int]]:
     try:
         yield noted
     finally:
-        interrupts.signal(interrupts.SIGINT, usual or interrupts.default_int_handler)
+        # None: it was not set from Python, and cannot be set back from there.
+        interrupts.signal(
+            interrupts.SIGINT, interrupts.default_int_handler if usual is None else usual
+        )
 
 
 def _finite(network: torch.nn.Module) -> bool:
