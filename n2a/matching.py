@@ -192,7 +192,7 @@ def fit_scan_noise(correlation: np.ndarray) -> tuple[float, float, float, float]
             kernel = np.concatenate([[1 - afterglow], afterglow * tail])
             full = np.correlate(kernel, kernel, "full")[len(kernel) - 1 :]
             glow = np.pad(full[1:] / full[0], (0, 64))[: len(lags)]
-            for reach in (1.5, 3, 6, 12, 24, 48):
+            for reach in np.geomspace(1.5, 48, 31):
                 slow = np.exp(-lags / reach)
                 # Linear in the fraction of line noise.
                 direction = slow - glow
