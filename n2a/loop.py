@@ -7,6 +7,7 @@ import copy
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from n2a.lowpass import LowPass
 from n2a.normalization import atoms_above, linearise, stabilise
 from n2a.pairs import PairSampler, Recipe
 from n2a.patches import NoisySeries
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Batch = dict[str, torch.Tensor]
 
@@ -114,6 +118,8 @@ class Loop:
         Of each series: a bright column, linear, in units of the noise; critics see images relative to it.
     images
         Clear images (n, y, x) of the user's own in the place of simulated ones, a bright column at 1.
+    fabric
+        Launched Lightning Fabric: the gradients of its processes are averaged, so that their networks stay the same.
     """
 
     def __init__(
@@ -126,8 +132,12 @@ class Loop:
         images: np.ndarray | None = None,
         seed: int = 0,
         device: str = "cpu",
+        fabric: Fabric | None = None,
     ):
-        self.settings, self.seed, self.device = settings, seed, device
+        self.settings, self.device, self.fabric = settings, device, fabric
+        # Each process draws its own batches.
+        alone = fabric is None or fabric.world_size == 1
+        self.seed = [seed] if alone else [seed, fabric.global_rank]
         self.series, self.recipes, self.heights, self.images = series, recipes, heights, images
         self.networks = nn.ModuleDict(networks).to(device).train().requires_grad_(True)
         self.networks["to_clear"].to(memory_format=torch.channels_last)
@@ -149,7 +159,7 @@ class Loop:
 
     def step(self, number: int, done: float) -> dict[str, float]:
         """Step `number` of a training of which a part `done` in 0..1 is over; the values of its losses."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([*self.seed, number])
         one = int(rng.integers(len(self.series)))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         part = min(1, (number + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
@@ -208,7 +218,7 @@ class Loop:
                     self.networks["noise_critic"](made[:, :1])
                 )
         loss = sum(getattr(weights, name) * value for name, value in told.items())
-        _descend(loss, self.optimisers["generators"])
+        self._descend(loss, self.optimisers["generators"])
         return {name: float(value.detach()) for name, value in told.items()}
 
     def _critics(self, one: int, rng, noise, number: int) -> dict[str, float]:
@@ -234,7 +244,7 @@ class Loop:
             else:
                 penalty = self.settings.penalty * losses.gradient_penalty(critic, wanted, made, mix)
             total = total + told[name] + penalty
-        _descend(total, self.optimisers["critics"])
+        self._descend(total, self.optimisers["critics"])
         return {name: float(value.detach()) for name, value in told.items()}
 
     def _real(self, one: int, rng, number: int) -> Batch:
@@ -251,7 +261,7 @@ class Loop:
         )
         key = one, index
         if key not in self._pairs:
-            seed = int(np.random.SeedSequence([self.seed, one, index]).generate_state(1)[0])
+            seed = int(np.random.SeedSequence([*self.seed, one, index]).generate_state(1)[0])
             window = self.series[one].windows.window
             make = PairSampler(
                 self.recipes[one], self.settings.size, window, seed, self.device, self.images
@@ -292,6 +302,21 @@ class Loop:
         )
         return torch.exp(-(score.square() - 4).clamp_min(0) / 8)
 
+    def _descend(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        if self.fabric is not None and self.fabric.world_size > 1:
+            own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            flat = torch.cat([gradient.reshape(-1) for gradient in own])
+            mean = self.fabric.all_reduce(flat, reduce_op="mean").split(
+                [p.numel() for p in parameters]
+            )
+            for parameter, gradient in zip(parameters, mean, strict=True):
+                parameter.grad = gradient.view(parameter.shape)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+
     def _clear(self, batch: Batch) -> torch.Tensor:
         fast = has_bfloat16(self.device)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=fast):
@@ -320,14 +345,6 @@ def _linear(output: torch.Tensor, curvature: torch.Tensor) -> tuple[torch.Tensor
     bend = curvature[:, None, None]
     atoms = atoms_above(output[:, 0], output[:, 1], bend)
     return atoms, atoms + linearise(output[:, 1], bend)
-
-
-def _descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    for group in optimiser.param_groups:
-        nn.utils.clip_grad_norm_(group["params"], 1.0)
-    optimiser.step()
 
 
 def _optimiser(settings: Settings, networks: list[nn.Module], rate: float) -> torch.optim.Optimizer:

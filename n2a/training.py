@@ -39,6 +39,7 @@ from n2a.verdict import CLEAR, Judge
 
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
+    from lightning_fabric import Fabric
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def train(
     show_progressbar: bool | None = None,
     tensorboard: str | Path | None = None,
     keep: bool = False,
+    fabric: Fabric | None = None,
     **settings,
 ) -> Noise2Atom:
     """Train Noise2Atom on a noisy series: unpaired, with simulated atoms as the other domain.
@@ -108,6 +110,9 @@ def train(
         Folder for TensorBoard (extra ``tensorboard``).
     keep
         Return the trained network whatever the verdict, unless its weights are not finite.
+    fabric
+        Launched `lightning_fabric.Fabric` (extra ``fabric``), for several devices: every process calls `train` with
+        the same arguments and gets the same model. `device` is then its own.
     **settings
         Fields of :class:`n2a.loop.Settings` in place of those of the preset.
 
@@ -159,7 +164,7 @@ def train(
             f"'checkpoint': there is no folder {str(Path(checkpoint).parent)!r}; make it first."
         )
     chosen = _settings(preset, settings)
-    device = pick_device(device)
+    device = pick_device(device if fabric is None else str(fabric.device))
     box = get_model(start)
     axes = [doors.resolve_time_axis(signal, time_axis) for signal in noisy]
     plans = [
@@ -183,7 +188,7 @@ def train(
     _check_atoms(features)
     images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
     judge = Judge(series, box.generator)
-    loop = make_loop(series, features, box.generator, preset, chosen, images, seed, device)
+    loop = make_loop(series, features, box.generator, preset, chosen, images, seed, device, fabric)
     facts = {
         "preset": preset,
         "start": box.summary(),
@@ -193,15 +198,21 @@ def train(
         "plans": [asdict(plan) for plan in plans],
         "features": [one._asdict() for one in features],
     }
+    # Of several processes one shows and writes.
+    first = fabric is None or fabric.is_global_zero
     progress = Progress(
-        max_time, max_steps, show=doors.wants_progress(show_progressbar), tensorboard=tensorboard
+        max_time,
+        max_steps,
+        show=first and doors.wants_progress(show_progressbar),
+        tensorboard=tensorboard if first else None,
     )
     _logger.info("Training on %s: %s", device, facts)
     run = _Run(loop, judge, facts, progress.history)
     if resume is not None:
         run.resume(resume)
     with progress:
-        run(max_time, max_steps, resume if checkpoint is None else checkpoint, progress)
+        target = resume if checkpoint is None else checkpoint
+        run(max_time, max_steps, target if first else None, progress)
     return run.model(box, device, keep)
 
 
@@ -223,7 +234,9 @@ class _Run:
         def part() -> float:
             self.seconds = before + time.perf_counter() - began
             parts = [self.seconds / max_time] if max_time else []
-            return max([*parts, self.step / max_steps] if max_steps else parts)
+            done = max([*parts, self.step / max_steps] if max_steps else parts)
+            # All processes stop, and look, at the same step.
+            return done if self.loop.fabric is None else self.loop.fabric.broadcast(done)
 
         try:
             with _after_the_step() as interrupted:
@@ -332,7 +345,13 @@ class _Run:
             }
         )
         trained = verdict in ("better", "not judged") or (keep and _finite(network))
-        _logger.warning(_sentence(verdict, problem, gain, trained))
+        _logger.warning(
+            "Trained on %s, %d steps in %.0f s. %s",
+            device,
+            self.step,
+            self.seconds,
+            _sentence(verdict, problem, gain, trained),
+        )
         name = f"{self.facts['preset']}, trained" if trained else box.name
         return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)
 
@@ -474,6 +493,7 @@ def make_loop(
     images: np.ndarray | None = None,
     seed: int = 0,
     device: str = "cpu",
+    fabric: Fabric | None = None,
 ) -> Loop:
     """Networks and data of one training: copies of `start`, or those of the authors for the preset "paper"."""
     recipes = [
@@ -497,7 +517,7 @@ def make_loop(
             if chosen.adversarial_noise:
                 networks["noise_critic"] = make_critic("fast")
     heights = [one.height for one in features]
-    return Loop(networks, series, recipes, heights, chosen, images, seed, device)
+    return Loop(networks, series, recipes, heights, chosen, images, seed, device, fabric)
 
 
 def paper_scales(series: list[NoisySeries], features: list[Features]) -> tuple[float, float, float]:
