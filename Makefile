@@ -37,7 +37,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/uv
-	$(UV_INSTALL) -e ".[all,baselines,tests,dev]"
+	$(UV_INSTALL) -e ".[all,baselines,fabric,tensorboard,tests,dev]"
 	@touch $@
 
 demo: $(VENV)/.demo
