@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Domain C matched to a series: scan noise, atoms and doses that are known are found again."""
+
+import numpy as np
+import pytest
+import torch
+
+from n2a import acquisition
+from n2a.matching import Features, fit_scan_noise, match_recipe, measure_features
+from n2a.model import get_model
+from n2a.pairs import Recipe
+from n2a.patches import NoisySeries
+from n2a.plan import plan_series
+
+
+def atoms(shape, width, seed=0, spacing=8.0, stretch=1.0):
+    """Columns of height 1 on a jittered lattice: standard deviation `width` along y, `stretch` times that along x."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    image = np.zeros(shape)
+    for a in np.arange(spacing, shape[0] - spacing / 2, spacing):
+        for b in np.arange(spacing, shape[1] - spacing / 2, spacing):
+            at = np.array([a, b]) + rng.normal(scale=0.8, size=2)
+            image += np.exp(-((y - at[0]) ** 2 + ((x - at[1]) / stretch) ** 2) / (2 * width**2))
+    return image
+
+
+def record(rate, frames, line=0.0, reach=10.0, glow=0.0, decay=2.0, seed=0):
+    """Counts of a scene at rest, as the acquisition model makes them."""
+    generator = torch.Generator().manual_seed(seed)
+    rate = torch.tensor(rate, dtype=torch.float32).expand(frames, -1, -1)
+    one = torch.ones(1)
+    counts = acquisition.count(rate, 0 * one, generator)
+    if glow:
+        counts = acquisition.afterglow(counts, glow * one, decay * one)
+    if line:
+        counts = counts + line * acquisition.line_noise(counts.shape, reach * one, generator)
+    return counts.numpy()
+
+
+def measure(frames, **kwargs):
+    series = NoisySeries(frames, plan_series(frames, **kwargs))
+    return measure_features(series, get_model().generator), series
+
+
+def autocorrelation(noise, lags=48):
+    noise = noise - noise.mean()
+    products = [
+        (noise[..., : noise.shape[-1] - k] * noise[..., k:]).mean() for k in range(lags + 1)
+    ]
+    return np.array(products[1:]) / products[0]
+
+
+class TestScanNoise:
+    def noise(self, line=0.0, reach=10.0, glow=0.0, decay=2.0):
+        return record(np.full((400, 400), 20.0), 2, line, reach, glow, decay)
+
+    def test_white(self):
+        line, _, glow, _ = fit_scan_noise(autocorrelation(self.noise()))
+        assert line < 0.02
+        assert glow == 0
+
+    @pytest.mark.parametrize(("strength", "reach"), [(0.3, 5.0), (0.5, 20.0), (1.0, 10.0)])
+    def test_lines(self, strength, reach):
+        noise = self.noise(line=strength * 20**0.5, reach=reach)
+        line, found, glow, _ = fit_scan_noise(autocorrelation(noise))
+        assert line == pytest.approx(strength**2 / (1 + strength**2), abs=0.05)
+        assert reach / 2 < found < 2 * reach
+        assert glow <= 0.05
+
+    @pytest.mark.parametrize(
+        ("strength", "reach", "share", "decay"),
+        [
+            (0, 1, 0.4, 3.0), (0, 1, 0.3, 1.5), (0, 1, 0.5, 3.0), (0, 1, 0.5, 0.7),
+            (0.5, 24.0, 0.3, 1.5), (1.0, 12.0, 0.15, 0.7),
+        ],
+    )  # fmt: skip
+    def test_what_is_found_explains_the_noise(self, strength, reach, share, decay):
+        """Short lines and afterglow correlate noise in the same way; together they must give what was seen."""
+        seen = autocorrelation(self.noise(strength * 20**0.5, reach, share, decay))
+        line, reach, glow, decay = fit_scan_noise(seen)
+        # Afterglow leaves this much of the variance of counts.
+        tail = np.exp(-np.arange(1, 60) / decay)
+        left = (1 - glow) ** 2 + glow**2 * (tail**2).sum() / tail.sum() ** 2
+        made = self.noise((20 * left * line / (1 - line)) ** 0.5, reach, glow, decay)
+        np.testing.assert_allclose(autocorrelation(made), seen, atol=0.05)
+        assert seen[0] > 0.1
+
+    def test_of_a_short_line(self):
+        assert all(np.isfinite(fit_scan_noise(np.zeros(10))))
+
+
+class TestFeatures:
+    @pytest.mark.parametrize(("width", "peak", "level"), [(1.5, 30, 10), (2.5, 12, 6)])
+    def test_width_and_height(self, width, peak, level):
+        frames = record(level + peak * atoms((96, 112), width, spacing=6 * width), 6)
+        found, series = measure(frames)
+        assert found.atom_width == pytest.approx(width, rel=0.3)
+        # Of a bright column, in units of the noise.
+        assert found.height * series.plan.noise == pytest.approx(peak, rel=0.3)
+        assert found.atoms > 50
+        assert found.line < 0.05
+        assert found.afterglow < 0.06
+
+    def test_binned(self):
+        frames = record(5 + 10 * atoms((128, 128), 5.0, spacing=30), 5)
+        found, series = measure(frames)
+        factor = series.plan.factor
+        assert factor > 1
+        assert found.atom_width == pytest.approx(5.0 / factor, rel=0.35)
+        assert found.height * series.plan.noise == pytest.approx(10, rel=0.35)
+
+    def test_lines_and_afterglow_of_a_series(self):
+        rate = 10 + 30 * atoms((128, 160), 2.0, spacing=12)
+        quiet, _ = measure(record(rate, 6))
+        lines, _ = measure(record(rate, 6, line=0.6 * 10**0.5, reach=20.0))
+        glowing, _ = measure(record(rate, 6, glow=0.3, decay=2.0))
+        assert quiet.line < 0.05
+        assert quiet.afterglow < 0.06
+        assert 0.15 < lines.line < 0.4
+        assert 10 < lines.reach < 40
+        # Told as afterglow or as short lines, which are alike in the noise.
+        assert 0.2 < glowing.afterglow < 0.42 or (0.2 < glowing.line < 0.5 and glowing.reach < 4)
+
+    def test_elongated_spots(self):
+        round_, wide = (
+            measure(record(8 + 30 * atoms((96, 96), 1.6, spacing=14, stretch=k), 6))[0]
+            for k in (1.0, 1.5)
+        )
+        assert round_.elongation == pytest.approx(1, abs=0.3)
+        assert wide.elongation == pytest.approx(1.5, abs=0.4)
+
+    def test_texture(self):
+        """A bright film that is rough at the size of the atoms is told from a smooth one."""
+        rate = 4 * atoms((96, 96), 2.0, spacing=24)
+        film = acquisition.random_field(
+            (1, 96, 96), torch.tensor([2.0]), torch.zeros(1, 1, 2), torch.Generator().manual_seed(1)
+        )[0, 0].numpy()
+        smooth, rough = (
+            measure(record(10 + rate + s * 10 * film.clip(-2, 2), 6), atom_width=2.0)[0]
+            for s in (0.0, 0.3)
+        )
+        assert rough.texture > 2 * smooth.texture
+
+    def test_held_out_frames_are_not_looked_at(self):
+        frames = record(10 + 30 * atoms((64, 64), 2.0, spacing=12), 6)
+        plan = plan_series(frames)
+        other = frames.copy()
+        other[3] = 10 * np.random.default_rng(0).poisson(5, (64, 64))
+        a, b = (
+            measure_features(NoisySeries(f, plan, held_out=(3,)), get_model().generator)
+            for f in (frames, other)
+        )
+        assert a == b
+
+    def test_a_frame_without_data(self):
+        frames = record(10 + 30 * atoms((64, 64), 2.0, spacing=12), 6)
+        plan = plan_series(frames)
+        frames[2] = np.nan
+        found = measure_features(NoisySeries(frames, plan), get_model().generator)
+        assert np.isfinite(found).all()
+        assert found.height * plan.noise == pytest.approx(30, rel=0.3)
+
+
+def inside(value, limits):
+    return limits[0] <= value <= limits[1]
+
+
+class TestRecipe:
+    @pytest.mark.parametrize(("peak", "level"), [(20, 10), (6, 3), (40, 80)])
+    def test_contains_the_truth(self, peak, level):
+        frames = record(level + peak * atoms((112, 112), 2.0, spacing=12), 6)
+        found, series = measure(frames)
+        recipe = match_recipe(found, series.curvature, dark=False)
+        assert inside(peak, recipe.peak)
+        assert inside(peak, recipe.usual_peak)
+        assert inside(level / peak, recipe.background)
+        assert inside(2.0, recipe.atom_width)
+        assert recipe.dark == 0
+        # Narrower than what the weights in the box were made for: this is what is gained.
+        assert recipe.peak[1] / recipe.peak[0] < 4
+        assert recipe.elongation == (1, 1)
+        assert recipe.line_share == Recipe().line_share
+
+    FEATURES = Features(2.0, 1.0, 6.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
+
+    def test_scan_noise(self):
+        found = self.FEATURES._replace(line=0.2, reach=15.0, afterglow=0.3, decay=1.5)
+        recipe = match_recipe(found, 0.3, dark=False)
+        assert inside(0.5, recipe.line_noise)
+        assert inside(15, recipe.line_reach)
+        assert inside(0.3, recipe.afterglow)
+        assert inside(1.5, recipe.afterglow_decay)
+        assert recipe.line_share == recipe.afterglow_share == 0.9
+
+    def test_dark(self):
+        recipe = match_recipe(self.FEATURES, -0.3, dark=True)
+        assert recipe.dark == 1
+        assert recipe.peak == match_recipe(self.FEATURES, 0.3, dark=False).peak
+
+    @pytest.mark.parametrize("shape", [0.5, 2.0])
+    def test_elongation(self, shape):
+        recipe = match_recipe(self.FEATURES._replace(elongation=shape), 0.3, dark=False)
+        assert inside(shape, recipe.elongation)
+        assert inside(1.0, recipe.elongation)
+
+    def test_what_is_not_measured_is_kept(self):
+        base = Recipe(drift=(0.5, 0.6), structures=(("2d", 1.0),))
+        recipe = match_recipe(self.FEATURES, 0.3, dark=False, base=base)
+        assert recipe.drift == (0.5, 0.6)
+        assert recipe.structures == (("2d", 1.0),)
+
+    @pytest.mark.parametrize("curvature", [0.0, 1.6, -1.6])
+    @pytest.mark.parametrize("height", [0.01, 1e4])
+    def test_extremes_stay_ranges(self, curvature, height):
+        found = self.FEATURES._replace(height=height, texture=100.0, line=0.95, elongation=5.0)
+        for name, value in match_recipe(found, curvature, dark=False).to_dict().items():
+            if isinstance(value, tuple) and len(value) == 2 and name != "structures":
+                assert 0 <= value[0] <= value[1] < np.inf, name
