@@ -92,6 +92,35 @@ def estimate_noise(frames: np.ndarray) -> Noise:
     return Noise(float(slope), float(value - slope * centre), slope_error)
 
 
+def scan_covariance(frame: np.ndarray, where: np.ndarray, lags: int) -> np.ndarray:
+    """Covariance of the noise along the scan lines, at 0 to `lags` pixels.
+
+    Parameters
+    ----------
+    frame
+        (y, x), real and finite.
+    where
+        (y, x), which pixels show noise and background only.
+    lags
+        Less than the width of the frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        (lags + 1,), in units of the fourth differences along y, which leave noise: compare with the first.
+    """
+    rough = convolve1d(frame, _HIGH_PASS, axis=0, mode="mirror")
+    low, high = np.quantile(rough[where], (0.001, 0.999))  # hot pixels
+    rough = np.clip(rough, low, high) * where
+    width = frame.shape[1]
+    products = [
+        (rough[:, : width - lag] * rough[:, lag:]).sum()
+        / max(np.count_nonzero(where[:, : width - lag] & where[:, lag:]), 1)
+        for lag in range(lags + 1)
+    ]
+    return np.array(products)
+
+
 def background_level(frames: np.ndarray, bright: bool) -> float:
     """Intensity between the atoms: the 30 % (70 % for dark atoms) quantile of the slightly smoothed frames."""
     # Smoothing keeps the noise itself from widening the distribution.

@@ -182,7 +182,7 @@ class TestRecipe:
         assert recipe.elongation == (1, 1)
         assert recipe.line_share == Recipe().line_share
 
-    FEATURES = Features(2.0, 1.0, 6.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
+    FEATURES = Features(2.0, 2.0, 1.0, 6.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
 
     def test_scan_noise(self):
         found = self.FEATURES._replace(line=0.2, reach=15.0, afterglow=0.3, decay=1.5)
@@ -192,6 +192,14 @@ class TestRecipe:
         assert inside(0.3, recipe.afterglow)
         assert inside(1.5, recipe.afterglow_decay)
         assert recipe.line_share == recipe.afterglow_share == 0.9
+
+    def test_two_opinions_on_the_width(self):
+        # Noise along the lines can mislead the spectrum of single frames: both widths are in.
+        recipe = match_recipe(self.FEATURES._replace(shared_width=4.0), 0.3, dark=False)
+        assert inside(2.0, recipe.atom_width)
+        assert inside(4.0, recipe.atom_width)
+        narrow = match_recipe(self.FEATURES._replace(shared_width=2.5), 0.3, dark=False)
+        assert narrow.atom_width == match_recipe(self.FEATURES, 0.3, dark=False).atom_width
 
     def test_dark(self):
         recipe = match_recipe(self.FEATURES, -0.3, dark=True)
