@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One step of the training: what it hides, where it looks away, and that nothing but its number decides it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from n2a import acquisition
+from n2a.checkpoint import load_state, restore_state, save_state
+from n2a.critic import Critic, PaperCritic
+from n2a.generator import Generator, NoiseMaker
+from n2a.loop import SETTINGS, Loop, Settings
+from n2a.pairs import Recipe
+from n2a.patches import NoisySeries
+from n2a.plan import Plan
+
+QUICK = Settings(batch=4, size=32)
+ALL = Settings(
+    batch=2, size=32, noisy_cycle=0.5, clean_cycle=0.5, adversarial=0.5, adversarial_noise=0.5
+)
+
+
+def plan(level=8.0, width=2.0):
+    return Plan(level, (level + 0.375) ** 0.5, 1.0, "bright", width, 1)
+
+
+def record(rate, line=0.0, reach=20.0, seed=0):
+    """Counts of mean `rate` (n, y, x) with line noise, in units of the noise at the support of 8."""
+    generator, rate = torch.Generator().manual_seed(seed), torch.as_tensor(rate).float()
+    counts = acquisition.count(rate, torch.zeros(1), generator)
+    if line:
+        lines = acquisition.line_noise(counts.shape, torch.tensor([reach]), generator)
+        counts = counts + line * 8**0.5 * lines
+    return counts.numpy()
+
+
+def spot(y, x, shape=(64, 64), height=100.0, width=2.0):
+    grid = np.mgrid[: shape[0], : shape[1]]
+    return height * np.exp(-((grid[0] - y) ** 2 + (grid[1] - x) ** 2) / (2 * width**2))
+
+
+def small(window=5, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Generator(window=window, widths=[8, 16], blocks=[1, 1])
+
+
+def make_loop(settings=QUICK, frames=None, window=5, to_clear=None, seed=0, number=1, **critics):
+    if frames is None:
+        frames = record(np.stack([8 + spot(30 + i, 34 - i, height=40.0) for i in range(8)]))
+    networks = {"to_clear": small(window) if to_clear is None else to_clear}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        if settings.noisy_cycle or settings.clean_cycle or settings.adversarial_noise:
+            networks["to_noisy"] = NoiseMaker()
+        if settings.adversarial:
+            networks["critic"] = critics.get("critic") or Critic(widths=[8, 16])
+        if settings.adversarial_noise:
+            networks["noise_critic"] = Critic(widths=[8, 16])
+    series = [NoisySeries(frames, plan(), window) for _ in range(number)]
+    return Loop(networks, series, [Recipe()] * number, [5.0] * number, settings, seed=seed)
+
+
+class Copies(torch.nn.Module):
+    """Gives the network's own slots back: it has won where one of them is the target."""
+
+    def __init__(self, window=5):
+        super().__init__()
+        self.window, self.weight = window, torch.nn.Parameter(torch.ones(window))
+        self.seen = []
+
+    def forward(self, frames, valid, curvature):
+        self.seen.append((frames.detach().clone(), valid.detach().clone()))
+        found = torch.einsum("btyx,t->byx", frames, self.weight) / self.window
+        return torch.stack([found, found], 1)
+
+
+class TestHiding:
+    def hidden(self, frames=None, window=5, settings=QUICK, numbers=range(8)):
+        loop = make_loop(settings, frames, window)
+        for number in numbers:
+            real = loop.series[0].patches(np.random.default_rng(number), 4, 32, number)
+            before = {k: v.clone() for k, v in real.items()}
+            yield real, *loop._hide(0, real, np.random.default_rng(number + 100))
+            # The patches themselves stay: other losses need them whole.
+            assert all(torch.equal(real[k], v) for k, v in before.items())
+
+    def test_the_target_is_not_in_the_input(self):
+        slots = set()
+        for real, hidden, target, _ in self.hidden():
+            for i in range(4):
+                gone = [
+                    t
+                    for t in range(5)
+                    if real["valid"][i, t].any() and not hidden["valid"][i, t].any()
+                ]
+                if not gone:  # it was to be a slot that has no frame
+                    assert torch.equal(hidden["frames"][i], real["frames"][i])
+                    continue
+                (slot,) = gone
+                slots.add(slot)
+                assert (hidden["frames"][i, slot] == 0).all()
+                others = [t for t in range(5) if t != slot]
+                assert torch.equal(hidden["frames"][i, others], real["frames"][i, others])
+                # Linear: what the frame counted over the level, in units of the noise.
+                u, bend = real["frames"][i, slot], real["curvature"][i]
+                torch.testing.assert_close(target[i], u + bend / 4 * u * u)
+        # All neighbours have their turn, and the frame itself never.
+        assert slots == {0, 1, 3, 4}
+
+    def test_within_a_step(self):
+        """Nowhere in a step does the network get to see what it is compared with."""
+        network = Copies()
+        settings = Settings(batch=4, size=32, pairs=0.0)
+        loop = make_loop(settings, to_clear=network)
+        hide, targets = loop._hide, []
+        loop._hide = lambda *args: targets.append(hide(*args)) or targets[-1]
+        for number in range(6):
+            loop.step(number, 0.0)
+        seen = loop.networks["to_clear"].seen
+        assert len(seen) == len(targets) == 6
+        for (frames, valid), (hidden, target, weight) in zip(seen, targets, strict=True):
+            assert (frames[valid == 0] == 0).all()
+            for i in range(4):
+                if weight[i].any():
+                    assert (valid[i].flatten(1).any(1)).sum() <= 4
+                    lists = frames[i] + hidden["curvature"][i] / 4 * frames[i] ** 2
+                    assert not any(torch.allclose(one, target[i]) for one in lists)
+
+    def test_weight_is_zero_where_nothing_was_measured(self):
+        frames = record(np.full((8, 64, 64), 8.0))
+        frames[:, :, :30] = np.nan
+        for real, _, _, weight in self.hidden(frames):
+            assert (weight[~real["valid"].any(1)] == 0).all()
+            assert weight.max() <= 1
+
+    def test_single_images_have_no_target(self):
+        loop = make_loop(window=1)
+        real = loop.series[0].patches(np.random.default_rng(0), 4, 32)
+        hidden, _, weight = loop._hide(0, real, np.random.default_rng(0))
+        assert torch.equal(hidden["frames"], real["frames"])
+        assert not weight.any()
+        assert "neighbour" not in loop.step(0, 0.0)
+
+    def test_a_window_of_one_frame_is_not_emptied(self):
+        frames = record(np.full((1, 64, 64), 8.0))
+        for real, hidden, _, weight in self.hidden(frames, numbers=range(3)):
+            assert torch.equal(hidden["frames"], real["frames"])
+            assert not weight.any()
+
+
+class TestStill:
+    def still(self, rates, line=0.0, seed=0):
+        """Weights (64, 64) of a pair of frames."""
+        loop = make_loop()
+        prepare = loop.series[0].windows.prepare
+        first, second = (
+            torch.from_numpy(prepare(frame).values)[None]
+            for frame in record(np.stack(rates), line, seed=seed)
+        )
+        return loop._still(0, first, second)[0].numpy()
+
+    @pytest.mark.parametrize("line", [0.0, 0.5, 1.5])
+    def test_static(self, line):
+        at_rest = 8 + spot(32, 32)
+        weights = np.stack([self.still((at_rest, at_rest), line, seed) for seed in range(4)])
+        assert weights.mean() > 0.9
+        assert (weights > 0.9).mean() > 0.85
+        assert weights.max() <= 1
+
+    def test_a_perfect_copy(self):
+        loop = make_loop()
+        frame = torch.randn(1, 64, 64)
+        assert (loop._still(0, frame, frame) == 1).all()
+
+    @pytest.mark.parametrize("line", [0.0, 0.5, 1.0])
+    def test_a_moved_atom(self, line):
+        """From one site to another at a high dose; both count little, the rest as before."""
+        for seed in range(3):
+            weights = self.still((8 + spot(20, 20), 8 + spot(44, 44)), line, seed)
+            assert weights[20, 20] < 0.05
+            assert weights[44, 44] < 0.05
+            assert weights[18:23, 18:23].mean() < 0.3
+            far = np.ones((64, 64), bool)
+            far[8:32, 8:32] = far[32:56, 32:56] = False
+            assert weights[far].mean() > 0.85
+
+    def test_an_atom_that_appears(self):
+        weights = self.still((np.full((64, 64), 8.0), 8 + spot(30, 30)))
+        assert weights[30, 30] < 0.05
+
+    def test_a_faint_one_is_below_the_noise(self):
+        weights = self.still((np.full((64, 64), 8.0), 8 + spot(30, 30, height=2.0)))
+        assert weights.mean() > 0.9
+
+
+class TestStep:
+    def run(self, loop, numbers, total=6):
+        return [loop.step(number, number / total) for number in numbers]
+
+    def weights(self, loop):
+        return torch.cat([p.detach().flatten() for p in loop.networks.parameters()])
+
+    @pytest.mark.parametrize("settings", [QUICK, ALL])
+    def test_seed_and_number_decide(self, settings):
+        first, again, other = (make_loop(settings, seed=seed) for seed in (1, 1, 2))
+        told = self.run(first, range(3))
+        torch.manual_seed(99)
+        assert self.run(again, range(3)) == told
+        assert torch.equal(self.weights(first), self.weights(again))
+        self.run(other, range(3))
+        assert not torch.equal(self.weights(first), self.weights(other))
+
+    @pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+    def test_goes_on_from_a_file(self, optimiser, tmp_path):
+        """With dropout, two critics and several series: a loop of another process is brought to the same state."""
+        settings = Settings(**{**vars(ALL), "optimiser": optimiser, "critic_steps": 2})
+
+        def fresh(seed):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                return make_loop(settings, number=2, critic=PaperCritic(size=32))
+
+        whole, first, second = fresh(1), fresh(1), fresh(2)
+        told = self.run(whole, range(5))
+        self.run(first, range(3))
+        best = {k: v + 1 for k, v in first.average.state_dict().items()}
+        save_state(tmp_path / "state", first, best, {"step": 3})
+        tensors, facts = load_state(tmp_path / "state")
+        assert facts == {"step": 3}
+        found = restore_state(second, tensors)
+        assert all(torch.equal(found[k], v) for k, v in best.items())
+        assert self.run(second, range(3, 5)) == told[3:]
+        assert torch.equal(self.weights(second), self.weights(whole))
+        for mine, theirs in zip(
+            second.average.parameters(), whole.average.parameters(), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+
+    def test_all_networks_learn(self):
+        loop = make_loop(ALL)
+        before = copy.deepcopy(loop.networks.state_dict())
+        self.run(loop, range(3))
+        for name in loop.networks:
+            after = loop.networks[name].state_dict()
+            assert any(not torch.equal(v, before[f"{name}.{k}"]) for k, v in after.items()), name
+
+    def test_only_wanted_losses_are_told(self):
+        assert set(self.run(make_loop(), range(8))[-1]) <= {"neighbour", "pairs"}
+        told = set().union(*self.run(make_loop(ALL), range(4)))
+        assert told == {
+            "neighbour", "pairs", "noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise",
+            "critic", "noise_critic",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("window", [1, 3])
+    def test_other_windows(self, window):
+        told = self.run(make_loop(ALL, window=window), range(2))
+        assert all(np.isfinite(list(one.values())).all() for one in told)
+
+    def test_learns(self):
+        settings = Settings(batch=4, size=32, learning_rate=5e-3, neighbour=0.0, average=0.0)
+        told = self.run(make_loop(settings), range(40), total=1000)
+        losses = [one["pairs"] for one in told]
+        assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.3
+
+    def test_average_follows(self):
+        loop = make_loop(Settings(batch=2, size=32, learning_rate=1e-2))
+        start = torch.cat([p.flatten() for p in loop.average.parameters()])
+        self.run(loop, range(6))
+        now = torch.cat([p.detach().flatten() for p in loop.networks["to_clear"].parameters()])
+        average = torch.cat([p.flatten() for p in loop.average.parameters()])
+        assert 0 < (average - start).norm() < (now - start).norm()
+        without = make_loop(Settings(batch=2, size=32, average=0.0))
+        self.run(without, range(2))
+        for p, q in zip(without.average.parameters(), without.networks["to_clear"].parameters()):
+            assert torch.equal(p, q)
+
+    @pytest.mark.parametrize("decay", [True, False])
+    def test_schedule(self, decay):
+        loop = make_loop(Settings(**{**vars(ALL), "decay": decay}))
+        rates = []
+        for number, done in ((0, 0.0), (49, 0.0), (60, 0.5), (100, 1.0)):
+            loop.step(number, done)
+            rates.append(
+                [loop.optimisers[k].param_groups[0]["lr"] for k in ("generators", "critics")]
+            )
+        shape = [0.02, 1, 0.5, 0] if decay else [1, 1, 1, 1]
+        expected = np.outer(shape, [ALL.learning_rate, ALL.critic_rate])
+        np.testing.assert_allclose(rates, expected, atol=1e-12)
+
+    def test_presets(self):
+        # The authors' configuration: shared/method.md.
+        paper = SETTINGS["paper"]
+        assert (paper.optimiser, paper.learning_rate, paper.critic_steps) == ("rmsprop", 5e-5, 5)
+        assert (paper.batch, paper.size, paper.penalty) == (3, 128, 10)
+        assert paper.pairs == paper.neighbour == 0
+        assert not paper.decay
+
+    def test_pairs_are_made_from_their_number(self):
+        """A batch that was thrown away is made again the same."""
+        loop, other = make_loop(number=2), make_loop(number=2)
+        for number in range(30):
+            loop._simulated(number % 2, np.random.default_rng(number), number)
+        assert len(loop._pairs) <= 18
+        for number in (28, 29):
+            a, b = (
+                one._simulated(number % 2, np.random.default_rng(number), number)
+                for one in (loop, other)
+            )
+            assert torch.equal(a["frames"], b["frames"])
