@@ -26,6 +26,7 @@ class Recipe:
     astigmatism: float = 0.04  # spread of the logarithm of the spot's axes
     elongation: tuple[float, float] = (1.0, 1.0)  # of the spots along x, over y
     texture: tuple[float, float] = (0.0, 0.15)  # contrast of the film at the size of the atoms
+    texture_share: float = 0.6  # of the series
     drift: tuple[float, float] = (0.02, 2.0)  # px per frame
     tumble: tuple[float, float] = (0.0, 0.10)  # rad per frame
     beam: tuple[float, float] = (0.05, 0.4)  # spread of the logarithm of the dose of frames
@@ -294,7 +295,8 @@ class PairSampler:
         """Backgrounds (b, t, h, w) around one: slow thickness, film texture down to the probe's size, tilt."""
         rng, batch = self.rng, len(width)
         shape = (batch, self.size, self.size)
-        on = rng.uniform(size=(3, batch)) < np.array([[0.6], [0.6], [0.4]])
+        share = np.array([[0.6], [self.recipe.texture_share], [0.4]])
+        on = rng.uniform(size=(3, batch)) < share
         amplitude = on * rng.uniform(size=(3, batch)) * np.array([[0.4], [1.0], [0.5]])
         low, high = self.recipe.texture
         amplitude[1] = on[1] * low + amplitude[1] * (high - low)
