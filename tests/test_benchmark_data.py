@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The multislice benchmark set, its noise, and the measures taken on it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
+import adaptation
 import benchmark_data
 import metrics
 import quality
+import shifted_data
 import speed
 from benchmark_data import load_benchmark, observe
+from shifted_data import load_shifted, observe_shifted
 
 ALL = {series.name: series for series in load_benchmark()}
 WITH_ATOMS = [name for name, series in ALL.items() if len(series.sites)]
@@ -277,3 +281,215 @@ def test_speed_is_measured_on_a_series_of_the_requested_size():
     assert frames.dtype == np.float32
     assert np.array_equal(frames[:, 128:, 128:], frames[:, :72, :72])
     assert 0 < speed.time_gaussian(frames, 1) < speed.time_paper(frames[:, :64, :64].copy(), 1)
+
+
+# --- series outside the range of the weights in the box -----------------------------------------
+
+
+SHIFTED = {series.name: series for series in load_shifted()}
+
+
+def autocorrelation(noise, dy, dx):
+    height, width = noise.shape[1:]
+    first, second = noise[:, dy:, dx:], noise[:, : height - dy, : width - dx]
+    return np.mean(first * second) / np.mean(noise**2)
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_positions_of_shifted_series_stay_right(name):
+    seen = observe_shifted(SHIFTED[name], "low")
+    series = seen.series
+    found = metrics.detect(seen.atoms, series.atom_width, min_distance=0.75)
+    verdict, distance, total = metrics.match(found, series)
+    assert total > 0.5 * len(ALL[shifted_data.SHIFTED[name]].sites) * series.atoms[0].size / 128**2
+    assert (verdict == 1).mean() > 0.99 or (verdict == 1).sum() == total
+    assert np.nanmedian(distance) * series.pixel_size < 0.007
+    # neighbours pull at overlapping columns in all directions alike
+    judged = series.sites[series.sites["resolved"]]
+    offsets = []
+    for frame, row, column in zip(
+        *(a[verdict == 1] for a in (found.frame, found.row, found.column))
+    ):
+        here = judged[judged["frame"] == frame]
+        dy, dx = row - here["row"], column - here["column"]
+        nearest = np.argmin(np.hypot(dy, dx))
+        offsets.append((dy[nearest], dx[nearest]))
+    np.testing.assert_allclose(np.median(offsets, axis=0), 0, atol=0.25)
+
+
+def test_the_probe_is_elongated_has_a_ring_and_moves_nothing():
+    kernel = shifted_data.probe_kernel()
+    assert kernel.min() >= 0
+    assert kernel.sum() == pytest.approx(1)
+    u = np.arange(len(kernel)) - len(kernel) // 2
+    np.testing.assert_allclose((u @ kernel.sum(1), u @ kernel.sum(0)), 0, atol=1e-6)
+    edge = np.concatenate([kernel[[0, -1]], kernel[:, [0, -1]].T])
+    assert edge.max() < 0.02 * kernel.max()
+    # the ring: on the way out from the middle the intensity falls and rises again
+    for ray in (kernel[len(u) // 2 :, len(u) // 2], kernel[: len(u) // 2 + 1, len(u) // 2][::-1]):
+        valley = np.argmin(ray[:8])
+        assert ray[valley:].max() > 3 * ray[valley]
+    # the spot of an atom at half its height, along and across
+    spot = gaussian_filter(np.pad(kernel, 10), ALL["gold_edge"].atom_width)
+    along, across = (np.sum(line > spot.max() / 2) for line in (spot[24], spot[:, 24]))
+    assert 1.5 < along / across < 2.1
+    skewness = (u**3 @ kernel.sum(0)) / (u**2 @ kernel.sum(0)) ** 1.5
+    assert 0.02 < abs(skewness) < 0.5
+
+
+def test_the_probe_is_laid_over_the_atoms():
+    before, after = ALL["gold_edge"].atoms.astype(float), SHIFTED["shape"].atoms
+    turned = shifted_data.probe_kernel()[::-1, ::-1]
+    size = len(turned)
+    assert after.shape[1:] == tuple(n - size + 1 for n in before.shape[1:])  # no padding
+    for frame, row, column in ((0, 60, 20), (5, 99, 99), (3, 0, 0)):
+        window = before[frame, row : row + size, column : column + size]
+        assert after[frame, row, column] == pytest.approx((window * turned).sum(), abs=1e-6)
+
+
+def test_line_noise_is_strong_and_slow_along_rows_only():
+    noise = []
+    for seed in range(3):
+        seen = observe_shifted(SHIFTED["lines"], "low", seed)
+        noise.append(seen.frames - seen.total.astype(float))
+    noise = np.concatenate(noise)
+    slow = {k: autocorrelation(noise, 0, k) for k in (2, 10, 20, 40)}
+    # 60 % of the variance, falling by 3 % from pixel to pixel; half a pixel's signal comes late
+    for lag, value in slow.items():
+        assert value == pytest.approx(0.6 * 0.97**lag, abs=0.05)
+    assert autocorrelation(noise, 0, 1) == pytest.approx(0.6 * 0.97 + 0.4 * 0.5, abs=0.04)
+    for lag in (1, 2, 5):
+        assert autocorrelation(noise, lag, 0) == pytest.approx(0, abs=0.02)
+    # as strong in the first column as elsewhere
+    assert noise[..., 0].std() == pytest.approx(noise[..., 20:].std(), rel=0.25)
+
+
+def test_afterglow_moves_the_truth_with_the_signal():
+    before, after = (
+        one.atoms.astype(float)
+        for one in (SHIFTED["lines"], observe_shifted(SHIFTED["lines"]).series)
+    )
+    expected = (before[..., 1:] + before[..., :-1]) / 2
+    np.testing.assert_allclose(after[..., 1:], expected, atol=1e-6)
+
+
+def test_the_textured_support_is_bright_fine_and_drifts_with_the_atoms():
+    series = SHIFTED["texture"]
+    assert series.support.mean() > 2.5 * metrics.heights(series, series.sites["resolved"]).mean()
+    texture = series.support - series.support.mean()
+    single = np.median(metrics.heights(series, series.sites["count"] == 1))
+    assert 0.5 < 2 * texture.std() / single < 2  # bumps of two standard deviations are common
+    # half-widths of the autocorrelation, for a Gaussian of width s: 1.67 s
+    curve = [autocorrelation(texture, 0, k) for k in range(20)]
+    assert 0.6 < np.argmax(np.array(curve) < 0.5) / (1.67 * series.atom_width) < 1.7
+    # the lone atom keeps its place on the film
+    spectrum = np.conj(np.fft.fft2(texture[0])) * np.fft.fft2(texture[3])
+    peak = np.fft.ifft2(spectrum).real
+    moved = np.array(np.unravel_index(np.argmax(peak), peak.shape))
+    moved = (moved + 64) % 128 - 64
+    lone = [
+        s[np.argmin(s["row"] + s["column"])]
+        for s in (series.sites[series.sites["frame"] == k] for k in (0, 3))
+    ]
+    atoms = [lone[1][axis] - lone[0][axis] for axis in ("row", "column")]
+    np.testing.assert_allclose(moved, atoms, atol=1)
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_shifted_frames_are_truth_and_noise(name):
+    series = SHIFTED[name]
+    draws = [observe_shifted(series, 5.0, seed) for seed in range(24)]
+    truth = draws[0].total.astype(float)
+    noise = np.stack([one.frames for one in draws]) - truth
+    error = np.sqrt(noise.var(0, ddof=1).mean() / len(draws))
+    mean = noise.mean(0)
+    assert abs(mean.mean()) < 0.05 * error
+    assert mean.std() == pytest.approx(error, rel=0.05)
+    # where the atoms are as well as between them
+    order = np.argsort(draws[0].atoms.ravel())
+    for part in (order[:2000], order[-2000:]):
+        assert abs(mean.ravel()[part].mean()) < 0.3 * error
+    total = draws[0].atoms + draws[0].unit * draws[0].series.support + draws[0].offset
+    np.testing.assert_allclose(truth, total, rtol=1e-3)
+    assert (draws[0].frames > 0).mean() > 0.999  # nothing is cut off
+    again = observe_shifted(series, 5.0, 0)
+    assert np.array_equal(again.frames, draws[0].frames)
+    assert np.mean(draws[1].frames == draws[0].frames) < 0.5
+
+
+def test_unknown_shifted_series():
+    with pytest.raises(ValueError, match="mos2.*shape"):
+        load_shifted(["mos2"])
+
+
+# --- the benchmark of training on the user's own series -------------------------------------
+
+
+def cell(method, psnr, f1=0.9, series="lines", budget=600.0, **more):
+    row = {"series": series, "dose": "low", "method": method, "psnr": psnr, "f1": f1, "said": ""}
+    row.update(dict.fromkeys(("f1_fixed", "rms_pm", "filled_tuned", "false_atoms"), np.nan))
+    return {**row, "filled": 0.0, "seconds": 1.0, "budget": budget, **more}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([cell("trained", 31.0), cell("box", 30.0), cell("n2n", 31.05)], "pass"),
+        ([cell("trained", 30.0, 0.96), cell("box", 30.0), cell("n2n", 29.0)], "pass"),
+        ([cell("trained", 30.9, 0.94), cell("box", 30.0)], "gain over the box .0.9 dB, .0.040"),
+        ([cell("trained", 31.2, 0.8), cell("box", 30.0), cell("n2n", 31.4, 0.9)], "PSNR.*F1 below"),
+        ([cell("trained", 31.2), cell("n2n", 33.0, budget=900.0)], "pass"),
+        ([cell("trained", 31.0, filled=0.06)], "filled"),
+        ([cell("trained", 29.95, series="mos2"), cell("box", 30.0, series="mos2")], "pass"),
+        ([cell("trained", 29.8, series="mos2"), cell("box", 30.0, series="mos2")], "PSNR below"),
+        ([cell("trained", 30, 0.89, "mos2"), cell("box", 30, 0.9, "mos2")], "F1 below the box"),
+        ([cell("trained", 30, np.nan, "empty", filled=np.nan, false_atoms=2.0)], "false atoms"),
+        ([cell("trained", 30.0), cell("box", 30.0, dose="high")], "pass"),
+    ],
+)
+def test_a_row_says_what_it_falls_short_of(rows, expected):
+    said = adaptation.verdict(rows[0], rows)
+    assert re.search(expected, said)
+    assert (said == "pass") == (expected == "pass")
+    lines = adaptation.markdown(rows).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines) == 2 + len(rows)
+    assert said in lines[2]
+
+
+def test_noise2noise_learns_from_neighbouring_frames():
+    seen = adaptation.observed("gold_edge", "low", frames=3)
+    assert len(seen.frames) == 3
+    assert set(seen.series.sites["frame"]) == {0, 1, 2}
+    result = adaptation.noise2noise(seen.frames, seen.series.atom_width, seconds=1.5, size=64)
+    assert result.shape == seen.frames.shape
+    assert result.mean() == pytest.approx(seen.total.mean(), rel=0.02)
+    assert metrics.psnr(result, seen.total) > metrics.psnr(seen.frames, seen.total) + 3
+
+
+def test_results_are_kept_as_long_as_what_made_them(tmp_path, monkeypatch):
+    calls = []
+    row = {"psnr": 30.0, "seconds": 1.0}
+    monkeypatch.setattr(adaptation, "CACHE", tmp_path / "new")
+    monkeypatch.setattr(adaptation, "run", lambda *cell: calls.append(cell) or row)
+    cells = [("mos2", "low", method, 600.0, 0, None) for method in ("box", "trained", "n2n")]
+    first = adaptation.cached(cells)
+    assert [one["method"] for one in first] == ["box", "trained", "n2n"]
+    assert adaptation.cached(cells)[0]["psnr"] == 30.0
+    assert len(calls) == 3
+    # other code of n2a: the opponent's results stay
+    package = tmp_path / "n2a"
+    package.mkdir()
+    (package / "training.py").write_text("better = True")
+    monkeypatch.setattr(adaptation.n2a, "__file__", str(package / "__init__.py"))
+    adaptation.cached(cells)
+    assert [one[2] for one in calls[3:]] == ["box", "trained"]
+    adaptation.cached([("mos2", "low", "n2n", 240.0, 0, None)])
+    assert len(calls) == 6
+
+
+def test_the_box_is_measured_on_shifted_series():
+    row = adaptation.run("shape", "mid", "box", 0.0, 0, 2)
+    assert row["psnr"] > 20
+    assert 0.5 < row["f1"] <= 1
+    assert np.isnan(row["filled"])
