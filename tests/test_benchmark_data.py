@@ -461,7 +461,7 @@ def test_noise2noise_learns_from_neighbouring_frames():
     seen = adaptation.observed("gold_edge", "low", frames=3)
     assert len(seen.frames) == 3
     assert set(seen.series.sites["frame"]) == {0, 1, 2}
-    result = adaptation.noise2noise(seen.frames, seen.series.atom_width, seconds=1.5, size=64)
+    result = adaptation.noise2noise(seen.frames, seen.series.atom_width, seconds=1, size=48)
     assert result.shape == seen.frames.shape
     assert result.mean() == pytest.approx(seen.total.mean(), rel=0.02)
     assert metrics.psnr(result, seen.total) > metrics.psnr(seen.frames, seen.total) + 3

@@ -22,6 +22,7 @@ import hashlib
 import inspect
 import json
 import math
+import os
 import sys
 import time
 import warnings
@@ -291,6 +292,10 @@ def digest(method: str) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
+def _stored(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def cached(cells: list[tuple]) -> list[dict]:
     """`run` of every cell, remembered as long as what it depends on stays."""
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -299,16 +304,17 @@ def cached(cells: list[tuple]) -> list[dict]:
     for count, cell in enumerate(cells, 1):
         name, dose, method, seconds = cell[:4]
         path = paths[method]
-        store = json.loads(path.read_text()) if path.exists() else {}
         key = json.dumps([*cell, SEED, torch.get_num_threads()])
-        if key not in store:
+        if key not in _stored(path):
             text = f"{count} of {len(cells)}: {name} {dose} {method} {seconds:.0f} s"
             print(text, file=sys.stderr, flush=True)
-            store[key] = run(*cell)
-            path.write_text(json.dumps(store))
-        rows.append(
-            {"series": name, "dose": dose, "method": method, "budget": seconds, **store[key]}
-        )
+            one = run(*cell)
+            # read again: another process may have added to it meanwhile
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            partial.write_text(json.dumps({**_stored(path), key: one}))
+            os.replace(partial, path)
+        one = _stored(path)[key]
+        rows.append({"series": name, "dose": dose, "method": method, "budget": seconds, **one})
     return rows
 
 
@@ -391,6 +397,8 @@ def main() -> None:
     add("--threads", type=int, help="of PyTorch")
     add("--markdown", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
+    if arguments.frames is not None and arguments.frames < 2:
+        parser.error("--frames: expected at least 2, as Noise2Noise needs a neighbour")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", UserWarning)
