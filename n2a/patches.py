@@ -80,7 +80,7 @@ class NoisySeries:
         }
         frames = {j: self._frame(other, j) for j in slots.values()}
         known = self._known.setdefault(other, {})
-        values, valid = self.windows.gather(frames, i, slots, known)
+        values, valid = self.windows.gather(frames, i, slots, known).cut()
         return values, valid, [slots.get(slot) for slot in range(self.windows.window)]
 
     def patches(self, rng: np.random.Generator, batch: int, size: int, step: int = 0) -> dict:

@@ -15,10 +15,10 @@ from n2a.devices import has_bfloat16, pick_device
 from n2a.model import Noise2Atom, get_model
 from n2a.plan import Plan
 from n2a.sampling import Match, unbin_frames
-from n2a.windows import Frame, Windows
+from n2a.windows import Frame, Window, Windows
 
 # Largest tile (y, x) before the network; what it needs of memory grows with the area.
-TILE = (288, 1024)
+TILE = (216, 1024)
 OVERLAP = 64
 
 _device_lock = threading.Lock()
@@ -113,36 +113,40 @@ class Predictor:
             prepared = {
                 j: prepared.get(j) or self.windows.prepare(frames[j]) for j in slots.values()
             }
-            restored = self._restore_window(*self.windows.gather(prepared, i, slots, matches))
+            restored = self._restore_window(self.windows.gather(prepared, i, slots, matches))
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)
             restored[~np.isfinite(frames[i])] = np.nan
             yield restored
 
-    def _restore_window(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        height, width = frames.shape[1:]
+    def _restore_window(self, window: Window) -> np.ndarray:
+        height, width = window.middle.values.shape
         # Borders without a measured pixel (after an alignment) are cut off: the network knows whole images.
-        seen = valid[len(valid) // 2]
-        y, x = _extent(seen.any(axis=1)), _extent(seen.any(axis=0))
-        if (y, x) != (slice(0, height), slice(0, width)):
-            inner = self._restore_window(frames[:, y, x], valid[:, y, x])
-            return np.pad(inner, ((y.start, height - y.stop), (x.start, width - x.stop)), "edge")
-        total = np.zeros((height, width), np.float32)
-        weights = np.zeros((height, width), np.float32)
-        for y in _tiles(height, TILE[0]):
-            for x in _tiles(width, TILE[1]):
-                atoms, background = self._network(frames[:, y, x], valid[:, y, x])
+        rows, columns = slice(0, height), slice(0, width)
+        if window.middle.valid is not None:
+            rows, columns = (_extent(window.middle.valid.any(axis=axis)) for axis in (1, 0))
+        size = rows.stop - rows.start, columns.stop - columns.start
+        total, weights = np.zeros((2, *size), np.float32)
+        for y in _tiles(size[0], TILE[0]):
+            for x in _tiles(size[1], TILE[1]):
+                atoms, background = self._network(
+                    *window.cut(_within(rows, y), _within(columns, x))
+                )
                 intensity = self.normalization.atoms(np.maximum(atoms, 0), background)
                 if self.background:
                     intensity = (
                         self.normalization.background(background)
                         + self.normalization.sign * intensity
                     )
-                weight = _ramp(y, height)[:, None] * _ramp(x, width)
+                weight = _ramp(y, size[0])[:, None] * _ramp(x, size[1])
                 total[y, x] += weight * intensity
                 weights[y, x] += weight
-        return total / weights
+        total /= weights
+        if size == (height, width):
+            return total
+        around = ((rows.start, height - rows.stop), (columns.start, width - columns.stop))
+        return np.pad(total, around, "edge")
 
     def _network(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Atoms and background (2, y, x), stabilised, of one window (t, y, x)."""
@@ -173,6 +177,10 @@ def _extent(measured: np.ndarray) -> slice:
     if len(true) == 0 or true[-1] - true[0] < 15:
         return slice(0, len(measured))
     return slice(int(true[0]), int(true[-1]) + 1)
+
+
+def _within(whole: slice, part: slice) -> slice:
+    return slice(whole.start + part.start, whole.start + part.stop)
 
 
 def _tiles(length: int, largest: int) -> list[slice]:

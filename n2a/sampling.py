@@ -114,7 +114,7 @@ def _unbinning(length: int, factor: int) -> np.ndarray:
 
 
 class Spectrum(NamedTuple):
-    """Spectrum of what atoms look like in a frame, and how much noise there is in it along kx."""
+    """Low frequencies of what atoms look like in a frame, and how much noise there is in it along kx."""
 
     values: np.ndarray
     noise: np.ndarray
@@ -139,7 +139,17 @@ def band_spectrum(frame: np.ndarray, width: float) -> Spectrum:
     # No atoms beyond 0.4 along ky; noise is white along y, whatever it is along the scan.
     noise = np.mean(np.abs(spectrum[np.abs(fft.fftfreq(height)) > 0.4]) ** 2, axis=0)
     band, passed = _band(height, length, width)
-    return Spectrum(spectrum * band, noise * passed)
+    rows, columns = _reach(height, length, width)
+    values = np.concatenate([spectrum[:rows, :columns], spectrum[height - rows + 1 :, :columns]])
+    values *= np.concatenate([band[:rows, :columns], band[height - rows + 1 :, :columns]])
+    return Spectrum(values.astype(np.complex64), (noise * passed)[:columns])
+
+
+def _reach(height: int, length: int, width: float) -> tuple[int, int]:
+    """Number of frequencies along ky (0 and above) and kx that the band lets through, to 1e-4."""
+    highest = 0.684 / width
+    rows = min(height // 2, int(highest * height)) + 1
+    return min(rows, (height + 1) // 2), min(length // 2, int(highest * length)) + 1
 
 
 @lru_cache(maxsize=4)
@@ -179,7 +189,12 @@ def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Mat
     of the frame away.
     """
     r = max(4, min(64, shape[0] // 5, shape[1] // 5))
-    correlation = fft.irfft2(first.values * np.conj(second.values), s=shape)
+    low = first.values * np.conj(second.values)
+    product = np.zeros((shape[0], shape[1] // 2 + 1), low.dtype)
+    rows = (len(low) + 1) // 2
+    product[:rows, : low.shape[1]] = low[:rows]
+    product[shape[0] - rows + 1 :, : low.shape[1]] = low[rows:]
+    correlation = fft.irfft2(product, s=shape)
     near = np.roll(correlation, (r, r), (0, 1))[: 2 * r + 1, : 2 * r + 1]
     y, x = np.ogrid[-r : r + 1, -r : r + 1]
     # The tapers tie neighbouring frequencies together: (35/18)^2 times the variance of independent ones.
@@ -191,12 +206,21 @@ def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Mat
     return Match((int(best[0] - r), int(best[1] - r)), float(near[best]))
 
 
-def move(frame: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
-    """`frame` (y, x) moved by whole pixels; 0 where nothing comes in."""
-    moved = np.zeros_like(frame)
-    here, there = [], []
-    for step, length in zip(shift, frame.shape, strict=True):
-        here.append(slice(max(step, 0), length + min(step, 0)))
-        there.append(slice(max(-step, 0), length + min(-step, 0)))
+def move(
+    frame: np.ndarray,
+    shift: tuple[int, int],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """`frame` (y, x) moved by whole pixels, or a part of it; 0 where nothing comes in."""
+    here, there, shape = [], [], []
+    for step, length, part in zip(shift, frame.shape, (rows, columns), strict=True):
+        start, stop, _ = part.indices(length)
+        # Pixels of the part that a pixel of the frame comes to.
+        first, last = max(start, step), max(min(stop, length + step), max(start, step))
+        here.append(slice(first - start, last - start))
+        there.append(slice(first - step, last - step))
+        shape.append(stop - start)
+    moved = np.zeros(shape, frame.dtype)
     moved[tuple(here)] = frame[tuple(there)]
     return moved

@@ -18,12 +18,46 @@ FLICKER = 2.0
 
 
 class Frame(NamedTuple):
-    """One frame as the network sees it; its spectrum serves the registration."""
+    """One frame as the network sees it; its spectrum serves the registration.
+
+    Many are kept at a time: values in half precision, whose rounding is far below their noise of 1; `valid` is None
+    where all pixels were measured.
+    """
 
     values: np.ndarray
-    valid: np.ndarray
+    valid: np.ndarray | None
     level: float
     spectrum: Spectrum | None
+
+
+class Window(NamedTuple):
+    """Which frame stands in each slot, and how far it is to be moved (y, x); None where there is none."""
+
+    slots: tuple[tuple[Frame, tuple[int, int]] | None, ...]
+
+    @property
+    def middle(self) -> Frame:
+        """The frame that is restored."""
+        return self.slots[len(self.slots) // 2][0]
+
+    def cut(
+        self, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values (t, y, x), float32, of a part of the window, and which of its pixels were measured."""
+        shape = [
+            len(range(n)[part])
+            for n, part in zip(self.middle.values.shape, (rows, columns), strict=True)
+        ]
+        values = np.zeros((len(self.slots), *shape), np.float32)
+        valid = np.zeros(values.shape, bool)
+        for slot, part in enumerate(self.slots):
+            if part is None:
+                continue
+            frame, shift = part
+            seen = np.ones(frame.values.shape, bool) if frame.valid is None else frame.valid
+            values[slot] = move(frame.values, shift, rows, columns)
+            valid[slot] = move(seen, shift, rows, columns)
+        return values, valid
 
 
 class Windows:
@@ -63,7 +97,8 @@ class Windows:
         spectrum = None
         if self.use_time:
             spectrum = band_spectrum(values, self._width)
-        return Frame(values, valid, float(np.median(values[::2, ::2])), spectrum)
+        level = float(np.median(values[::2, ::2]))
+        return Frame(values.astype(np.float16), None if valid.all() else valid, level, spectrum)
 
     def slots(self, i: int, length: int) -> dict[int, int]:
         """Which frame stands in each slot of the window around frame `i` of a series of `length`.
@@ -82,20 +117,18 @@ class Windows:
 
     def gather(
         self, frames: dict[int, Frame], i: int, slots: dict[int, int], known: dict
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The frames of the slots, moved onto frame `i`, and which of their pixels were measured.
+    ) -> Window:
+        """The frames of the slots, and how far they are to be moved to lie on frame `i`.
 
         `known` keeps what was found for pairs of frames.
         """
-        middle = frames[i]
-        stack = np.zeros((self.window, *middle.values.shape), np.float32)
-        valid = np.zeros(stack.shape, bool)
-        half = self.window // 2
+        middle, half = frames[i], self.window // 2
+        found: list = [None] * self.window
         matches = {j: self.match(frames, i, j, known) for j in slots.values() if j != i}
         near = [m.likeness for j, m in matches.items() if abs(j - i) <= half]
         for slot, j in slots.items():
             if j == i:
-                stack[slot], valid[slot] = middle.values, middle.valid
+                found[slot] = middle, (0, 0)
                 continue
             # A blanked or flickering beam says nothing about its neighbours.
             if np.ptp(frames[j].values) == 0 or abs(frames[j].level - middle.level) > FLICKER:
@@ -103,10 +136,9 @@ class Windows:
             # What is further away in time helps only where nothing has moved meanwhile.
             if abs(j - i) > half and matches[j].likeness < STILL * np.mean(near):
                 continue
-            shift = matches[j].shift if i < j else tuple(-s for s in matches[j].shift)
-            stack[slot] = move(frames[j].values, shift)
-            valid[slot] = move(frames[j].valid, shift)
-        return stack, valid
+            shift = matches[j].shift
+            found[slot] = frames[j], shift if i < j else tuple(-s for s in shift)
+        return Window(tuple(found))
 
     def match(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> Match:
         """How the later of two frames lies on the earlier: the same from both sides."""

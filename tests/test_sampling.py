@@ -236,3 +236,9 @@ class TestMove:
     @pytest.mark.parametrize("shift", [(9, 0), (-9, 0), (0, 12), (3, -12)])
     def test_out_of_sight(self, shift):
         assert not move(np.ones((9, 12)), shift).any()
+
+    @pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-4, 5), (20, 0)])
+    @pytest.mark.parametrize("part", [(slice(0, 4), slice(2, 9)), (slice(5, 9), slice(0, 12))])
+    def test_part_is_cut_out_of_the_whole(self, shift, part):
+        frame = np.random.default_rng(0).uniform(1, 2, (9, 12))
+        np.testing.assert_array_equal(move(frame, shift, *part), move(frame, shift)[part])
