@@ -184,8 +184,8 @@ def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Mat
 
     Notes
     -----
-    Cross-correlation. Only what stands five standard deviations out of the correlation of unrelated noise counts;
-    otherwise frames stay where they are. Of the nearly equal peaks of a crystal a near one is taken, at most a fifth
+    Cross-correlation. Only what stands five standard deviations out of the correlation of unrelated noise counts, and
+    three quarters of one above the correlation without a shift; otherwise frames stay where they are. Of the nearly equal peaks of a crystal a near one is taken, at most a fifth
     of the frame away.
     """
     r = max(4, min(64, shape[0] // 5, shape[1] // 5))
@@ -201,7 +201,10 @@ def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Mat
     noise = 35 / 18 * np.sqrt((first.noise * second.noise).sum()) / (shape[0] * shape[1])
     merit = near * (1 - 0.15 * np.hypot(y, x) / r)
     best = np.unravel_index(np.argmax(merit), merit.shape)
-    if near[best] <= 5 * noise * _overlap(*shape, r)[best] or merit[best] < 1.02 * merit[r, r]:
+    # A broad peak is high at its flanks too: what is hardly above the middle is no reason to move.
+    rise = near[best] - near[r, r]
+    sure = near[best] > 5 * noise * _overlap(*shape, r)[best] and rise > 0.75 * noise
+    if not sure or merit[best] < 1.02 * merit[r, r]:
         best = (r, r)
     return Match((int(best[0] - r), int(best[1] - r)), float(near[best]))
 
