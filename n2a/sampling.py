@@ -185,8 +185,8 @@ def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Mat
     Notes
     -----
     Cross-correlation. Only what stands five standard deviations out of the correlation of unrelated noise counts, and
-    three quarters of one above the correlation without a shift; otherwise frames stay where they are. Of the nearly equal peaks of a crystal a near one is taken, at most a fifth
-    of the frame away.
+    three quarters of one above the correlation without a shift; otherwise frames stay where they are. Of the nearly
+    equal peaks of a crystal a near one is taken, at most a fifth of the frame away.
     """
     r = max(4, min(64, shape[0] // 5, shape[1] // 5))
     low = first.values * np.conj(second.values)
