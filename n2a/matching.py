@@ -245,7 +245,7 @@ def match_recipe(
         "usual_peak": (0.7 * peak, 1.3 * peak),
         "background": (0.5 * ratio, 1.2 * ratio),
         "even": True,
-        "texture": (0.0, float(np.clip(3 * texture, 0.1, 0.6))),
+        "texture": (0.0, float(np.clip(3 * texture, min(0.1, 0.3 * noise / level), 0.6))),
         "texture_share": 0.9 if texture * level > 0.1 * peak else 0.6,
         "dark": 1.0 if dark else 0.0,
     }

@@ -120,7 +120,8 @@ def train(
     -------
     Noise2Atom
         For :func:`n2a.denoise`. Its ``verdict`` is "better"; or "no better" or "collapsed", and then its weights are
-        those of `start`; or "not judged" where nothing could be held out. ``training`` says what was done and found.
+        those of `start`; or "not judged" where nothing could be held out and nothing speaks against it. ``training``
+        says what was done and found.
 
     Raises
     ------
@@ -321,7 +322,9 @@ class _Run:
         if problem:
             verdict = "collapsed"
         elif not self.judge.views:
-            verdict = "not judged"
+            more = self.judge.takes_more(network, box.generator)
+            verdict = "no better" if more else "not judged"
+            problem = "more structure goes with the noise" if more else ""
         else:
             verdict = "better" if gain.value > CLEAR * gain.error else "no better"
         found = {
@@ -330,7 +333,7 @@ class _Run:
             "gain": gain.value if math.isfinite(gain.value) else None,
             "gain_error": gain.error if math.isfinite(gain.error) else None,
             "before": self.judge.fidelity(box.generator),
-            "after": None if problem else self.judge.fidelity(network),
+            "after": None if verdict == "collapsed" else self.judge.fidelity(network),
         }
         training = (
             self.facts
@@ -385,6 +388,8 @@ def _finite(network: torch.nn.Module) -> bool:
 
 
 def _sentence(verdict: str, problem: str, gain: Estimate, trained: bool) -> str:
+    if verdict == "no better" and problem:
+        return f"No better ({problem}); the {'trained' if trained else 'starting'} weights are returned."
     told = f"{gain.value:+.4f} +- {gain.error:.4f} of the noise variance on held-out frames"
     kept = "the trained network is" if trained else "the weights that it started from are"
     return {

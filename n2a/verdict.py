@@ -19,6 +19,8 @@ WINDOWS, EDGE = 12, 384
 SMALLEST = 32
 # Standard errors that a difference must have.
 CLEAR = 2.0
+# Without held-out frames: growth of the residual's highest peak, and of its variance over that of the noise.
+MORE_PEAKS, MORE_POWER = 1.5, 0.03
 
 
 class View(NamedTuple):
@@ -48,6 +50,7 @@ class Judge:
     """
 
     def __init__(self, series: list[NoisySeries], reference: Generator):
+        self.series = series
         self.views = []
         for number, one in enumerate(series):
             for held in sorted(one.held_out)[: max(1, WINDOWS // (2 * len(series)))]:
@@ -122,6 +125,28 @@ class Judge:
         css = self._css(restored)
         told["css"] = css if np.isfinite(css) else None
         return told
+
+    def takes_more(self, network: Generator, reference: Generator) -> bool:
+        """Whether the network takes clearly more structure away with the noise than the reference does.
+
+        All that can be told where no frame could be held out: by the spectrum and the variance of raw - denoised in
+        one frame.
+        """
+        one = self.series[0]
+        values, valid, _ = one.window(one.length // 2, tuple(0 for _ in one.others))
+        crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in one.shape)
+        values, valid = values[(slice(None), *crop)], valid[(slice(None), *crop)]
+        if min(values.shape[1:]) < SMALLEST:
+            return False
+        raw = linearise(values[len(values) // 2], one.curvature)
+        before, after = (
+            residual_whiteness(raw, sum(restore(each, values, valid, one.curvature)))
+            for each in (reference, network)
+        )
+        return (
+            after.peaks > MORE_PEAKS * max(before.peaks, 15)
+            or after.power > before.power + MORE_POWER
+        )
 
     def example(self, network: Generator) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A noisy patch and what the network makes of it, to look at."""
