@@ -93,7 +93,8 @@ def train(
     max_time
         Budget in seconds. Default: 600, if `max_steps` is not given.
     max_steps
-        Budget in steps; with it the result depends on the data, the seed and the version only (on the CPU).
+        Budget in steps; with it the result depends on the data, the seed and the version only (on the CPU,
+        with one number of threads).
     contrast, atom_width, time_axis
         As for :func:`n2a.denoise`.
     seed

@@ -127,7 +127,8 @@ class TestInterrupt:
 
 
 RUN = """
-import sys, n2a
+import sys, n2a, torch
+torch.set_num_threads(int(sys.argv[2]))  # sums depend on it in their last bits
 from n2a import training
 training.SAVE_EVERY = 0.0
 noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=6, seed=1), dose=5, seed=1)
@@ -138,7 +139,7 @@ n2a.train(noisy, max_steps=40, batch=1, size=32, show_progressbar=False, keep=Tr
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 on this system")
 def test_kill_at_any_moment(tmp_path):
     path = tmp_path / "run.safetensors"
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(path)])
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(path), str(torch.get_num_threads())])
     try:
         seen, limit = set(), time.monotonic() + 120
         # Several checkpoints in, at a moment that nothing chooses.

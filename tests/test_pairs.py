@@ -43,7 +43,7 @@ class TestBatch:
         images = (24, 64, 64)
         assert shapes == {
             "frames": (24, 5, 64, 64), "valid": (24, 5, 64, 64), "curvature": (24,),
-            "atoms": images, "background": images, "weight": images,
+            "atoms": images, "background": images, "weight": images, "clean": (24, 5, 64, 64),
         }  # fmt: skip
         assert all(t.dtype == torch.float32 for t in batch.values())
 
