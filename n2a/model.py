@@ -47,7 +47,9 @@ class Noise2Atom:
     def __init__(
         self, generator: Generator | PaperClear, name: str = "unnamed", training: dict | None = None
     ):
-        self.generator = generator.float().cpu().eval().requires_grad_(False)
+        # One layout from the start: sums over another one differ in their last bits.
+        self.generator = generator.float().cpu().to(memory_format=torch.channels_last)
+        self.generator.eval().requires_grad_(False)
         self.name = name
         self.training = dict(training or {})
 
