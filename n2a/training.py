@@ -269,14 +269,14 @@ class _Run:
 
     def look(self, progress: Progress) -> None:
         """Judge the network as it is now, keep it if it is the best so far, and show how it does."""
-        gain = self.judge.gain(self.loop.average).value
+        gain, css = self.judge.look(self.loop.average)
         values = {name: float(np.mean(told)) for name, told in self.sums.items()}
-        values |= {"css": self.judge.css(self.loop.average), "gain": gain}
+        values |= {"css": css, "gain": gain.value}
         self.sums.clear()
         patches = self.judge.example(self.loop.average) if progress.due else ()
         progress.update({"step": self.step, "seconds": self.seconds, **values}, *patches)
-        if gain > self.best_gain:
-            self.best_gain = gain
+        if gain.value > self.best_gain:
+            self.best_gain = gain.value
             self.best = {k: v.clone() for k, v in self.loop.average.state_dict().items()}
 
     def save(self, path: str | Path) -> None:

@@ -70,12 +70,16 @@ class Judge:
 
         NaN where there is nothing to tell it on, or the network gives values that are not finite.
         """
+        return self.look(network)[0]
+
+    def look(self, network: Generator) -> tuple[Estimate, float]:
+        """The gain, and the consecutive structural similarity of the frames on both sides of the held-out ones."""
         restored = [self._restored(network, view) for view in self.views]
-        if not restored or not _finite(restored):
-            return Estimate(float("nan"), float("nan"))
-        return self._gain(restored)
+        return self._gain(restored), self._css(restored)
 
     def _gain(self, restored: list[tuple[np.ndarray, np.ndarray]]) -> Estimate:
+        if not restored or not _finite(restored):
+            return Estimate(float("nan"), float("nan"))
         falls = [a - b for a, b in zip(self.reference_errors, self._errors(restored), strict=True)]
         parts = [
             block_mean(fall, view.seen.astype(float))
@@ -83,10 +87,6 @@ class Judge:
         ]
         values, errors = np.array(parts).T
         return Estimate(float(values.mean()), float(np.sqrt((errors**2).sum()) / len(parts)))
-
-    def css(self, network: Generator) -> float:
-        """Consecutive structural similarity of the restored frames on both sides of the held-out ones."""
-        return self._css([self._restored(network, view) for view in self.views])
 
     def _css(self, restored: list[tuple[np.ndarray, np.ndarray]]) -> float:
         if not _finite(restored):
@@ -187,7 +187,7 @@ def _finite(restored: list[tuple[np.ndarray, np.ndarray]]) -> bool:
 
 def _views(series: NoisySeries, held: int, number: int) -> list[View]:
     """Windows around the neighbours of a held-out frame, which is in none of them."""
-    found, target = [], None
+    found = []
     other = tuple(0 for _ in series.others)
     for i in (held - 1, held + 1):
         if not 0 <= i < series.length or i in series.held_out:

@@ -13,7 +13,8 @@ from n2a.baselines import BASELINES
 
 def apply(name, frames, gain=1.0, offset=0.0, **parameters):
     """A baseline; BM3D is told the detector."""
-    pytest.importorskip({"bm3d": "bm3d", "wavelet": "pywt"}.get(name, "skimage"))
+    module = {"bm3d": "bm3d", "wavelet": "pywt"}.get(name, "skimage")
+    pytest.importorskip(module, reason="the extra 'baselines' is not installed")
     if name == "bm3d":
         parameters.update(gain=gain, offset=offset)
     return BASELINES[name].function(frames, **parameters)
@@ -89,7 +90,7 @@ def test_total_variation_falls_with_the_weight(lattice):
 
 
 def test_wavelet_of_no_noise_changes_nothing(lattice):
-    pytest.importorskip("pywt")
+    pytest.importorskip("pywt", reason="the extra 'baselines' is not installed")
     clean, _ = lattice
     np.testing.assert_allclose(baselines.wavelet(clean, sigma=0), clean, atol=1e-4)
 

@@ -266,7 +266,7 @@ class TestFullDisk:
     @pytest.fixture
     def full(self):
         """Files cannot grow beyond 1 MB: a real failure of the system's write."""
-        resource = pytest.importorskip("resource")
+        resource = pytest.importorskip("resource", reason="no limits on the size of files")
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))

@@ -125,7 +125,7 @@ class TestResult:
     @pytest.mark.parametrize("extension", ["hspy", "zspy"])
     def test_saved_and_loaded(self, denoised, tmp_path, extension):
         if extension == "zspy":
-            zarr = pytest.importorskip("zarr")
+            zarr = pytest.importorskip("zarr", reason="the extra 'zspy' is not installed")
             if int(zarr.__version__.split(".")[0]) > 2:
                 pytest.skip("RosettaSciIO writes .zspy with zarr 2")
         denoised.deepcopy().save(tmp_path / f"result.{extension}")

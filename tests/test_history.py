@@ -8,6 +8,7 @@ import hyperspy.api as hs
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -56,7 +57,6 @@ class TestRows:
         assert history.newest("critic") == -41
 
     def test_takes_tensors_and_none(self):
-        torch = pytest.importorskip("torch")
         history = History()
         history.add(
             step=np.int64(3), seconds=torch.tensor(1.5), critic=torch.tensor(-2.0), css=None
@@ -197,7 +197,7 @@ class TestPlot:
         assert plt.get_fignums() == [figure.number]
 
     def test_inline_figures_are_left_to_the_result_of_the_cell(self, history):
-        pytest.importorskip("matplotlib_inline")
+        pytest.importorskip("matplotlib_inline", reason="the extra 'notebooks' is not installed")
         import matplotlib.pyplot as plt
 
         try:

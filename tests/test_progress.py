@@ -40,7 +40,9 @@ def text() -> io.StringIO:
 @pytest.fixture
 def shown(monkeypatch) -> list[bytes]:
     """PNGs that the panel displays, in place of a notebook's front end."""
-    display = pytest.importorskip("IPython.display")
+    display = pytest.importorskip(
+        "IPython.display", reason="the extra 'notebooks' is not installed"
+    )
     images = []
 
     class Handle:
@@ -237,9 +239,9 @@ print(json.dumps({"figures": pyplot.get_fignums() if pyplot else [], "torch": "t
 @pytest.fixture(scope="module")
 def notebook():
     """A notebook that a real kernel has run."""
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
+    nbformat = pytest.importorskip("nbformat", reason="the extra 'notebooks' is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="the extra 'notebooks' is not installed")
+    pytest.importorskip("ipykernel", reason="the extra 'notebooks' is not installed")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     return nbclient.NotebookClient(notebook, timeout=120).execute()
 
@@ -290,7 +292,6 @@ class TestTensorBoard:
         assert points == {"loss/critic": [(1, -1), (5, -5)], "held-out/css": [(9, 0.5)]}
 
     def test_its_absence_is_told_before_the_training(self, tmp_path, monkeypatch):
-        pytest.importorskip("torch")
         monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
         monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
         with pytest.raises(ImportError, match=r"'tensorboard'.*pip install \"n2a\[tensorboard\]\""):

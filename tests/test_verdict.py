@@ -126,7 +126,7 @@ class TestGain:
     def test_without_held_out_frames(self):
         judge = Judge([series(())], box())
         assert np.isnan(judge.gain(box())).all()
-        assert np.isnan(judge.css(box()))
+        assert np.isnan(judge.look(box())[1])
         assert judge.collapsed(box()) == ""
         assert set(judge.fidelity(box()).values()) == {None}
         assert judge.example(box()) == (None, None)
@@ -190,7 +190,7 @@ class TestCollapsed:
         assert problem in judge.collapsed(network)
         # It is told without an error, as the training's history is.
         assert not judge.gain(network).value > 0
-        judge.css(network)
+        judge.look(network)
         judge.fidelity(network)
 
 
