@@ -68,7 +68,7 @@ class Noise2Atom:
 
     @property
     def verdict(self) -> str:
-        """What the training found at its end: "better", "no better", "collapsed", "not judged", or "" where it was not asked."""
+        """What the training found: "better", "no better", "collapsed" or "not judged"; "" where it was not asked."""
         return self.training.get("verdict", "")
 
     @property

@@ -20,8 +20,8 @@ FLICKER = 2.0
 class Frame(NamedTuple):
     """One frame as the network sees it; its spectrum serves the registration.
 
-    Many are kept at a time: values in half precision, whose rounding is below their noise of 1 (0.03 at 64, at most 0.5);
-    `valid` is None where all pixels were measured.
+    Many are kept at a time: values in half precision, whose rounding is below their noise of 1 (0.03 at 64, at
+    most 0.5); `valid` is None where all pixels were measured.
     """
 
     values: np.ndarray
