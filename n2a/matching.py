@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 from n2a.generator import Generator
+from n2a.inference import restore
 from n2a.noise import scan_covariance
-from n2a.normalization import atoms_above, linearise
+from n2a.normalization import linearise
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
 
@@ -143,24 +143,6 @@ def _widths(covariance: np.ndarray, width: float) -> tuple[float, float]:
 
 def _shift(width: float) -> int:
     return max(1, round(width))
-
-
-def restore(
-    generator: Generator, values: np.ndarray, valid: np.ndarray, curvature: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms and background (h, w), linear, of one window (t, h, w), in units of the noise."""
-    height, width = values.shape[1:]
-    pad = ((0, 0), (0, -height % generator.multiple), (0, -width % generator.multiple))
-    values, valid = (np.pad(a, pad, mode="reflect") for a in (values, valid))
-    device = next(generator.parameters()).device
-    with torch.inference_mode():
-        output = generator(
-            torch.from_numpy(values)[None].to(device),
-            torch.from_numpy(valid)[None].to(device, torch.float32),
-            torch.tensor([curvature], device=device),
-        )[0, :, :height, :width]
-    found, under = output.float().cpu().numpy()
-    return atoms_above(np.maximum(found, 0), under, curvature), linearise(under, curvature)
 
 
 def fit_scan_noise(correlation: np.ndarray) -> tuple[float, float, float, float]:

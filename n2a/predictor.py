@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from os import PathLike
 
 import numpy as np
-import torch
 
-from n2a.devices import has_bfloat16, pick_device
+from n2a.devices import pick_device
+from n2a.inference import infer
 from n2a.model import Noise2Atom, get_model
 from n2a.plan import Plan
 from n2a.sampling import Match, unbin_frames
@@ -20,8 +19,6 @@ from n2a.windows import Frame, Window, Windows
 # Largest tile (y, x) before the network; what it needs of memory grows with the area.
 TILE = (216, 1024)
 OVERLAP = 64
-
-_device_lock = threading.Lock()
 
 
 class Predictor:
@@ -130,8 +127,11 @@ class Predictor:
         total, weights = np.zeros((2, *size), np.float32)
         for y in _tiles(size[0], TILE[0]):
             for x in _tiles(size[1], TILE[1]):
-                atoms, background = self._network(
-                    *window.cut(_within(rows, y), _within(columns, x))
+                atoms, background = infer(
+                    self.model.generator,
+                    *window.cut(_within(rows, y), _within(columns, x)),
+                    self.normalization.curvature,
+                    self.device,
                 )
                 intensity = self.normalization.atoms(np.maximum(atoms, 0), background)
                 if self.background:
@@ -147,28 +147,6 @@ class Predictor:
             return total
         around = ((rows.start, height - rows.stop), (columns.start, width - columns.stop))
         return np.pad(total, around, "edge")
-
-    def _network(self, frames: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Atoms and background (2, y, x), stabilised, of one window (t, y, x)."""
-        generator = self.model.generator
-        height, width = frames.shape[1:]
-        pad = ((0, 0), (0, -height % generator.multiple), (0, -width % generator.multiple))
-        if np.any(pad):
-            frames, valid = (np.pad(a, pad, mode="reflect") for a in (frames, valid))
-        # Faster where the processor has bfloat16; its rounding lies below the noise of the frames.
-        fast = has_bfloat16(self.device)
-        dtype = torch.bfloat16 if fast else torch.float32
-        # One network at a time per process: it uses all cores (or the whole GPU) by itself.
-        with _device_lock, torch.inference_mode():
-            generator.to(self.device, memory_format=torch.channels_last)
-            inputs = [
-                torch.from_numpy(a)[None].to(self.device, dtype, memory_format=torch.channels_last)
-                for a in (frames, valid)
-            ]
-            curvature = torch.tensor([self.normalization.curvature], device=self.device)
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, fast):
-                output = generator(*inputs, curvature)[0, :, :height, :width]
-            return output.float().cpu().numpy()
 
 
 def _extent(measured: np.ndarray) -> slice:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a.matching import restore
+from n2a.inference import restore
 from n2a.model import get_model
 from n2a.patches import NoisySeries
 from n2a.plan import Plan
@@ -228,3 +228,41 @@ class TestFidelity:
         before, after = Judge([series()], box()).example(box())
         assert before.shape == after.shape == (112, 128)
         assert np.corrcoef(after.ravel(), scene()[0].ravel())[0, 1] > 0.9
+
+
+class TestChoosingAndJudging:
+    def test_luck_in_choosing_is_not_judged(self):
+        """The best of many networks that are all alike is not said to be better by more than its error."""
+        deviations = []
+        for seed in range(6):
+            judge = Judge([series((3,), seed, (64, 64))], box())
+            networks = [perturbed(0.001, other) for other in range(8)]
+            chosen = max(networks, key=lambda one: judge.look(one)[0].value)
+            looked, judged = judge.look(chosen)[0], judge.gain(chosen)
+            deviations.append((looked.value / looked.error, judged.value / judged.error))
+        looked, judged = np.mean(deviations, axis=0)
+        assert looked > judged
+
+    def test_they_share_no_pixel(self):
+        """What a network does on the one half of the blocks does not change what is told of the other."""
+        judge = Judge([series()], box())
+        for colour, told in ((0, judge.gain), (1, lambda network: judge.look(network)[0])):
+            view = judge.views[0]
+            board = (np.add.outer(np.arange(112) // 16, np.arange(128) // 16) % 2) == colour
+            spoilt = torch.from_numpy(100.0 * board.astype(np.float32))
+
+            class Spoilt(torch.nn.Module):
+                window, multiple = 5, 8
+
+                def __init__(self, added):
+                    super().__init__()
+                    self.added, self.weight = added, torch.nn.Parameter(torch.zeros(()))
+
+                def forward(self, frames, valid, curvature):
+                    return box()(frames, valid, curvature) + self.added
+
+            assert view.target.shape == (112, 128)
+            assert told(Spoilt(spoilt)).value == pytest.approx(0, abs=1e-6)
+            other = judge.look if colour == 0 else judge.gain
+            found = other(Spoilt(spoilt))
+            assert (found[0] if colour == 0 else found).value < -1
