@@ -17,6 +17,8 @@ from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
 
 LAGS = 48
+# Edge in pixels of what counts as a patch of the training.
+PATCH = 96
 # The band filter makes spots look narrower by about so much.
 NARROWED = 1.4
 
@@ -37,6 +39,8 @@ class Features(NamedTuple):
     texture
         Standard deviation of what does not change from frame to frame between the atoms, at their size, in units of
         the noise.
+    slow
+        Standard deviation of the background within a patch, without what is of the size of atoms, in the same units.
     line, reach
         Part of the variance of the noise that is correlated along the scan lines, and how far in pixels.
     afterglow, decay
@@ -50,6 +54,7 @@ class Features(NamedTuple):
     elongation: float
     height: float
     texture: float
+    slow: float
     line: float
     reach: float
     afterglow: float
@@ -70,7 +75,7 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         Number of frames to look at.
     """
     width = series.plan.atom_width / series.plan.factor
-    heights, common, film = [], [], []
+    heights, common, film, slow = [], [], [], []
     covariance = np.zeros(min(LAGS, series.shape[1] - 1) + 1)
     frames = [i for i in range(series.length) if i not in series.held_out] or [0]
     for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
@@ -79,7 +84,8 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         )
         if not valid[values.shape[0] // 2].any():  # nothing was measured
             continue
-        atoms, _ = restore(generator, values, valid, series.curvature)
+        atoms, under = restore(generator, values, valid, series.curvature)
+        slow.append(_slow_variance(under, 4 * width))
         # What is left of the noise after a matched filter over the window, four times.
         least = 4 / (2 * np.sqrt(np.pi) * width * np.sqrt(max(valid.any(axis=(1, 2)).sum(), 1)))
         neighbourhood = 2 * int(np.ceil(2 * width)) + 1
@@ -111,6 +117,7 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         elongation=wide[1] / wide[0] if wide and afterglow <= 0.02 else 1.0,
         height=float(np.quantile(heights, 0.8)) if len(heights) > 4 else 3.0,
         texture=texture,
+        slow=float(np.sqrt(np.mean(slow))) if slow else 0.0,
         line=line,
         reach=reach,
         afterglow=afterglow,
@@ -121,6 +128,20 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
 
 def _band(frame: np.ndarray, width: float) -> np.ndarray:
     return gaussian_filter(frame, 0.5 * width) - gaussian_filter(frame, 4 * width)
+
+
+def _slow_variance(background: np.ndarray, width: float) -> float:
+    """Of a smoothed background, within patches."""
+    smooth = gaussian_filter(background, width)
+    return float(
+        np.mean(
+            [
+                smooth[y : y + PATCH, x : x + PATCH].var()
+                for y in range(0, max(1, smooth.shape[0] - PATCH // 2), PATCH)
+                for x in range(0, max(1, smooth.shape[1] - PATCH // 2), PATCH)
+            ]
+        )
+    )
 
 
 def _covariance(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
@@ -210,7 +231,7 @@ def match_recipe(
     level = max(noise**2 - 0.375, 0.05) * (1 - features.line)
     peak = max(features.height * noise, 0.05)
     ratio = level / peak
-    texture = features.texture * noise / level
+    texture, slow = features.texture * noise / level, features.slow * noise / level
     width, shared = features.atom_width, features.shared_width
     if not 1 / 1.5 < shared / width < 1.5:  # either may be right
         width, shared = min(width, shared), max(width, shared)
@@ -227,6 +248,9 @@ def match_recipe(
         "usual_peak": (0.7 * peak, 1.3 * peak),
         "background": (0.5 * ratio, 1.2 * ratio),
         "even": True,
+        # As standard deviations: a slope has 0.3 of its height.
+        "thickness": (0.0, float(np.clip(2 * slow, min(0.05, 0.2 * noise / level), 0.4))),
+        "slope": (0.0, float(np.clip(5 * slow, min(0.1, 0.5 * noise / level), 0.5))),
         "texture": (0.0, float(np.clip(3 * texture, min(0.1, 0.3 * noise / level), 0.6))),
         "texture_share": 0.9 if texture * level > 0.1 * peak else 0.6,
         "dark": 1.0 if dark else 0.0,

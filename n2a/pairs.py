@@ -25,6 +25,8 @@ class Recipe:
     even: bool = False  # background drawn evenly from its range; else most often below 2
     astigmatism: float = 0.04  # spread of the logarithm of the spot's axes
     elongation: tuple[float, float] = (1.0, 1.0)  # of the spots along x, over y
+    thickness: tuple[float, float] = (0.0, 0.4)  # contrast of slow changes of the background
+    slope: tuple[float, float] = (0.0, 0.5)  # of the background across a patch, both edges together
     texture: tuple[float, float] = (0.0, 0.15)  # contrast of the film at the size of the atoms
     texture_share: float = 0.6  # of the series
     drift: tuple[float, float] = (0.02, 2.0)  # px per frame
@@ -293,13 +295,12 @@ class PairSampler:
 
     def _support(self, width: np.ndarray, shifts: torch.Tensor) -> torch.Tensor:
         """Backgrounds (b, t, h, w) around one: slow thickness, film texture down to the probe's size, tilt."""
-        rng, batch = self.rng, len(width)
+        rng, recipe, batch = self.rng, self.recipe, len(width)
         shape = (batch, self.size, self.size)
-        share = np.array([[0.6], [self.recipe.texture_share], [0.4]])
+        share = np.array([[0.6], [recipe.texture_share], [0.4]])
         on = rng.uniform(size=(3, batch)) < share
-        amplitude = on * rng.uniform(size=(3, batch)) * np.array([[0.4], [1.0], [0.5]])
-        low, high = self.recipe.texture
-        amplitude[1] = on[1] * low + amplitude[1] * (high - low)
+        low, high = np.transpose([recipe.thickness, recipe.texture, recipe.slope])[..., None]
+        amplitude = on * (low + rng.uniform(size=(3, batch)) * (high - low))
         slow, fine, tilt = (self._tensor(a)[:, None, None, None] for a in amplitude)
         lengths = _log_uniform(rng, (10, 60), batch), width * rng.uniform(1.0, 4.0, batch)
         thickness, texture = (

@@ -142,6 +142,21 @@ class TestFeatures:
         )
         assert rough.texture > 2 * smooth.texture
 
+    def test_slow_background(self):
+        """A background that bends is told from a flat one, whatever stands on it."""
+        rate = 4 * atoms((96, 96), 2.0, spacing=16)
+        bend = 6 * np.cos(np.linspace(0, np.pi, 96))
+        flat, bent = (
+            measure(record(20 + rate + one, 6), atom_width=2.0) for one in (0 * bend, bend)
+        )
+        unit = bent[1].plan.noise
+        assert bent[0].slow * unit == pytest.approx(bend.std(), rel=0.3)
+        assert flat[0].slow * unit < 1
+        level = (bent[1].plan.noise / bent[1].plan.gain) ** 2
+        recipe = match_recipe(bent[0], bent[1].curvature, dark=False)
+        assert inside(bend.std() / level, recipe.thickness)
+        assert recipe.slope[1] > match_recipe(flat[0], flat[1].curvature, dark=False).slope[1]
+
     def test_held_out_frames_are_not_looked_at(self):
         frames = record(10 + 30 * atoms((64, 64), 2.0, spacing=12), 6)
         plan = plan_series(frames)
@@ -182,7 +197,7 @@ class TestRecipe:
         assert recipe.elongation == (1, 1)
         assert recipe.line_share == Recipe().line_share
 
-    FEATURES = Features(2.0, 2.0, 1.0, 6.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
+    FEATURES = Features(2.0, 2.0, 1.0, 6.0, 0.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
 
     def test_scan_noise(self):
         found = self.FEATURES._replace(line=0.2, reach=15.0, afterglow=0.3, decay=1.5)
@@ -221,7 +236,9 @@ class TestRecipe:
     @pytest.mark.parametrize("curvature", [0.0, 1.6, -1.6])
     @pytest.mark.parametrize("height", [0.01, 1e4])
     def test_extremes_stay_ranges(self, curvature, height):
-        found = self.FEATURES._replace(height=height, texture=100.0, line=0.95, elongation=5.0)
+        found = self.FEATURES._replace(
+            height=height, texture=100.0, slow=50.0, line=0.95, elongation=5.0
+        )
         for name, value in match_recipe(found, curvature, dark=False).to_dict().items():
             if isinstance(value, tuple) and len(value) == 2 and name != "structures":
                 assert 0 <= value[0] <= value[1] < np.inf, name
