@@ -217,7 +217,9 @@ class Loop:
                 told["adversarial_noise"] = losses.generator_wasserstein(
                     self.networks["noise_critic"](made[:, :1])
                 )
-        loss = sum(getattr(weights, name) * value for name, value in told.items())
+        # Patches may have no neighbour, and that be the only loss.
+        nothing = 0 * output.sum()
+        loss = sum((getattr(weights, name) * value for name, value in told.items()), nothing)
         self._descend(loss, self.optimisers["generators"])
         return {name: float(value.detach()) for name, value in told.items()}
 

@@ -183,6 +183,13 @@ def train(
         _series(doors.stack_frames(signal, axis), plan, box.generator.window, axis is not None)
         for signal, axis, plan in zip(noisy, axes, plans, strict=True)
     ]
+    if not any(getattr(chosen, name) for name in LOSSES if name != "neighbour") and all(
+        one.length < 2 or axis is None for one, axis in zip(series, axes, strict=True)
+    ):
+        raise ValueError(
+            "'neighbour' is the only loss, and no frame has a neighbour in time; expected a series, or another loss, "
+            "for example pairs=1."
+        )
     # Patches are as large as the smallest frames allow.
     edges = [edge // 8 * 8 for one in series for edge in one.shape]
     chosen = replace(chosen, size=min(chosen.size, *edges))

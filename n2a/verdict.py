@@ -120,10 +120,12 @@ class Judge:
         for view, (_, total) in zip(self.views, restored, strict=True):
             if min(total.shape) >= SMALLEST:
                 together.setdefault(view.held[0], []).append((view.middle, total))
-        white = [
-            residual_whiteness(*(np.stack(a) for a in zip(*pairs, strict=True))).y
-            for pairs in together.values()
-        ]
+        white = []
+        for pairs in together.values():
+            try:
+                white.append(residual_whiteness(*(np.stack(a) for a in zip(*pairs, strict=True))).y)
+            except ValueError:  # frames without noise, for example: nothing to tell it from
+                continue
         if white:
             told["whiteness"] = float(np.mean(white))
         css = self._css(restored)
@@ -208,12 +210,13 @@ def _views(series: NoisySeries, held: int, number: int) -> list[View]:
         crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in series.shape)
         values, valid = values[(slice(None), *crop)].copy(), valid[(slice(None), *crop)].copy()
         hidden = [slot for slot, j in enumerate(slots) if j in series.held_out]
-        slot = slots.index(held)
-        if not valid[slot].any():
+        slot, middle = slots.index(held), len(values) // 2
+        if not valid[slot].any() or valid[middle].mean() < 0.5:
             continue
         target = linearise(values[slot], series.curvature)
         seen = valid[slot].copy()
         values[hidden], valid[hidden] = 0, False
-        middle = linearise(values[len(values) // 2], series.curvature)
-        found.append(View(values, valid, middle, target, seen, series.curvature, (number, held)))
+        itself = linearise(values[middle], series.curvature)
+        itself[~valid[middle].astype(bool)] = np.nan
+        found.append(View(values, valid, itself, target, seen, series.curvature, (number, held)))
     return found

@@ -388,3 +388,27 @@ class TestRefused:
             UserWarning, match="different acquisitions: noise of signal 1 is 10 times"
         ):
             train([series(), Signal2D(10 * frames())], steps=1)
+
+
+class TestNeighboursAlone:
+    def test_patches_without_one(self):
+        """Where nothing of the neighbours was measured there is nothing to learn, and nothing breaks."""
+        holed = frames().copy()
+        holed[[0, 2, 4]] = np.nan
+        model = train(Signal2D(holed), steps=6, pairs=0, batch=1)
+        assert model.training["steps"] == 6
+
+    def test_no_neighbours_at_all(self):
+        with pytest.raises(ValueError, match=r"only loss.*expected a series.*pairs=1"):
+            train(Signal2D(frames()[0]), pairs=0)
+        with pytest.raises(ValueError, match="only loss"):
+            train(pairs=0, time_axis=None)
+
+
+def test_blanked_frames():
+    """No training is lost over a figure that cannot be told: of frames without noise there is no whiteness."""
+    blanked = frames().copy()
+    blanked[[2, 4]] = 5
+    model = train(Signal2D(blanked))
+    assert model.training["after"]["whiteness"] is None
+    assert model.verdict in ("better", "no better")
