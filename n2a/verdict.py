@@ -120,12 +120,10 @@ class Judge:
         for view, (_, total) in zip(self.views, restored, strict=True):
             if min(total.shape) >= SMALLEST:
                 together.setdefault(view.held[0], []).append((view.middle, total))
-        white = []
-        for pairs in together.values():
-            try:
-                white.append(residual_whiteness(*(np.stack(a) for a in zip(*pairs, strict=True))).y)
-            except ValueError:  # frames without noise, for example: nothing to tell it from
-                continue
+        white = [
+            residual_whiteness(*(np.stack(a) for a in zip(*pairs, strict=True))).y
+            for pairs in together.values()
+        ]
         if white:
             told["whiteness"] = float(np.mean(white))
         css = self._css(restored)

@@ -406,9 +406,7 @@ class TestNeighboursAlone:
 
 
 def test_blanked_frames():
-    """No training is lost over a figure that cannot be told: of frames without noise there is no whiteness."""
+    """The frames beside the held-out one hold nothing: that is said, and no training is lost over it."""
     blanked = frames().copy()
     blanked[[2, 4]] = 5
-    model = train(Signal2D(blanked))
-    assert model.training["after"]["whiteness"] is None
-    assert model.verdict in ("better", "no better")
+    assert train(Signal2D(blanked)).verdict == "not judged"
