@@ -6,16 +6,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from n2a.evaluation import (
-    block_mean,
-    blur_reference,
-    css_mean,
-    neighbour_error,
-    residual_whiteness,
-    umse,
-    upsnr,
-)
+from n2a.evaluation import blur_reference, css_mean, neighbour_error, umse, upsnr
+from n2a.means import block_mean
 from n2a.noise import Noise
+from n2a.whiteness import residual_whiteness
 
 
 def spots(dose, shape=(96, 96), width=1.8, regular=True):
