@@ -19,9 +19,7 @@ class Estimate(NamedTuple):
     error: float
 
 
-def blockmean_in_blocks(
-    values: ArrayLike, weight: ArrayLike | None = None, block: int = BLOCK
-) -> Estimate:
+def block_mean(values: ArrayLike, weight: ArrayLike | None = None, block: int = BLOCK) -> Estimate:
     """Mean of a map, with a standard error that allows for correlation between neighbouring pixels.
 
     Parameters
