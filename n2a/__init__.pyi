@@ -1,3 +1,4 @@
+from . import datasets as datasets
 from .denoising import denoise as denoise
 from .model import Noise2Atom as Noise2Atom
 from .model import get_model as get_model

@@ -9,10 +9,10 @@ import hyperspy.api as hs
 import matplotlib
 import pytest
 
+import n2a
+
 # For this process only: MPLBACKEND would also take the figures from the notebooks' kernels.
 matplotlib.use("Agg")
-
-REAL_FILES = ("example_Se_implanted_MoS2.dm3", "stem_abf_data_imagestack.hspy")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,13 +28,17 @@ def close_figures():
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """Give the folder of the real microscope files, or skip the test where they are not."""
-    folder = os.environ.get("N2A_DATA_DIR", "")
-    missing = [name for name in REAL_FILES if not folder or not (Path(folder) / name).is_file()]
-    if missing:
-        pytest.skip(
-            f"real files are absent: set N2A_DATA_DIR (now '{folder}') to the folder that holds "
-            f"{' and '.join(missing)}; data_manifest/ says where they come from"
-        )
-    return Path(folder)
+def real_file():
+    """Give a function: the file of a data set, or a skip of the test where it is absent. Nothing is downloaded."""
+
+    def path_of(name: str) -> Path:
+        path = n2a.datasets.find(name)
+        if path is None:
+            named = os.environ.get("N2A_DATA_DIR", "")
+            pytest.skip(
+                f"the file of the data set {name!r} is absent: run n2a.datasets.{name}(), or put it into a folder "
+                f"and name that in N2A_DATA_DIR (now '{named}')"
+            )
+        return path
+
+    return path_of

@@ -147,8 +147,8 @@ class TestQuickstartOnASimulatedSeries:
 
 
 class TestQuickstartOnRealFiles:
-    def test_single_image_of_mos2(self, data_dir, tmp_path):
-        path = data_dir / "example_Se_implanted_MoS2.dm3"
+    def test_single_image_of_mos2(self, real_file, tmp_path):
+        path = real_file("mos2")
         page = Executed("01_quickstart", tmp_path, path=str(path))
         raw, denoised = hs.load(path), hs.load(page.output / f"{path.stem}_denoised.hspy")
         assert calibration(denoised) == calibration(raw)
@@ -163,8 +163,8 @@ class TestQuickstartOnRealFiles:
         assert page.complaints == ""
 
     @pytest.mark.filterwarnings("ignore:Loading old file version")
-    def test_series_of_dark_atoms(self, data_dir, tmp_path):
-        path = data_dir / "stem_abf_data_imagestack.hspy"
+    def test_series_of_dark_atoms(self, real_file, tmp_path):
+        path = real_file("abf_srtio3")
         page = Executed("01_quickstart", tmp_path, path=str(path))
         raw, denoised = hs.load(path), hs.load(page.output / f"{path.stem}_denoised.hspy")
         assert calibration(denoised) == calibration(raw)
@@ -251,8 +251,8 @@ class TestTraining:
         assert "critic in training" in page.text
         assert page.complaints == ""
 
-    def test_single_image_of_mos2(self, data_dir, tmp_path):
-        path = data_dir / "example_Se_implanted_MoS2.dm3"
+    def test_single_image_of_mos2(self, real_file, tmp_path):
+        path = real_file("mos2")
         page = Executed("02_training", tmp_path, path=str(path))
         model = n2a.Noise2Atom.load(page.output / f"{path.stem}.n2a")
         assert model.verdict == "not judged"
@@ -265,8 +265,8 @@ class TestTraining:
         assert page.complaints == ""
 
     @pytest.mark.filterwarnings("ignore:Loading old file version")
-    def test_series_of_dark_atoms(self, data_dir, tmp_path):
-        path = data_dir / "stem_abf_data_imagestack.hspy"
+    def test_series_of_dark_atoms(self, real_file, tmp_path):
+        path = real_file("abf_srtio3")
         page = Executed("02_training", tmp_path, path=str(path))
         model = n2a.Noise2Atom.load(page.output / f"{path.stem}.n2a")
         assert model.verdict in ("better", "no better")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The package as it is installed and imported, and its files of names and versions in step."""
 
-import hashlib
 import re
 import subprocess
 import sys
@@ -156,48 +155,3 @@ class TestCitation:
             "Keller",
             "Erni",
         ]
-
-
-@needs_repository
-class TestDataManifest:
-    FIELDS = frozenset(
-        "id file title sha256 bytes source url licence citation shape dtype axes acquisition "
-        "used_by".split()
-    )
-
-    @pytest.fixture
-    def entries(self):
-        files = sorted((ROOT / "data_manifest").glob("*.yaml"))
-        assert files
-        return [yaml.safe_load(f.read_text(encoding="utf-8")) for f in files]
-
-    def test_every_entry_is_complete(self, entries):
-        for entry in entries:
-            assert set(entry) == self.FIELDS
-            empty = {key for key, value in entry.items() if value in (None, "", [], {})}
-            assert empty <= {"url"}, f"{entry['id']}: {empty}"
-            assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
-            assert [axis["size"] for axis in entry["axes"]] == entry["shape"]
-            assert {"mode", "beam_energy_keV", "contrast"} <= set(entry["acquisition"])
-            assert all((ROOT / path).is_file() for path in entry["used_by"])
-
-    def test_ids_and_files_are_unique(self, entries):
-        for key in ("id", "file", "sha256"):
-            assert len({entry[key] for entry in entries}) == len(entries)
-
-    def test_entries_describe_the_files(self, entries, data_dir):
-        import hyperspy.api as hs
-
-        for entry in entries:
-            path = data_dir / entry["file"]
-            content = path.read_bytes()
-            assert len(content) == entry["bytes"]
-            assert hashlib.sha256(content).hexdigest() == entry["sha256"]
-            signal = hs.load(path, lazy=True)
-            assert list(signal.data.shape) == entry["shape"]
-            assert signal.data.dtype == entry["dtype"]
-            axes = signal.axes_manager._axes
-            for axis, described in zip(axes, entry["axes"]):
-                assert axis.name == described["name"]
-                assert axis.offset == described["offset"]
-                assert axis.scale == pytest.approx(described["scale"], rel=1e-4)
