@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is measured on the benchmark set: fidelity, and the detection of atoms.
 
-One detector serves all methods. It takes local maxima of an image of bright atoms, by their
-height (an image of dark atoms is turned over before). A maximum is refined to a fraction of a pixel by a least-squares
-parabola over its surroundings. Going from the highest to the lowest, each maximum is matched to
-the nearest free column within 0.5 angstrom. Columns that cannot be told from their neighbours in
-the noise-free image and those within one atom width of the edge are not judged: finding them is
-neither right nor wrong.
+One detector serves all methods, :func:`n2a.detection.detect`. It takes local maxima of an image of bright atoms, by
+their height (an image of dark atoms is turned over before). A maximum is refined to a fraction of a pixel by a least-
+squares parabola over its surroundings. Going from the highest to the lowest, each maximum is matched to the nearest
+free column within 0.5 angstrom. Columns that cannot be told from their neighbours in the noise-free image and those
+within one atom width of the edge are not judged: finding them is neither right nor wrong.
 
 Matching in the order of height makes the matches at a threshold a part of those at any lower
 one, so that the best F1 over all thresholds is exact.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
-from skimage.metrics import structural_similarity
+
+from n2a.detection import detect
+from n2a.detection import psnr as psnr
+from n2a.detection import ssim as ssim
 
 TOLERANCE = 0.05  # nm
 #: Minimal distances of two maxima (atom widths) among which the tuned detector chooses, and the
@@ -26,74 +25,6 @@ MIN_DISTANCES = (0.75, 1.5)
 BACKGROUNDS = (None, 4.0)
 #: The untuned detector: its threshold is this part of the height of the weakest columns.
 FIXED_FRACTION = 1 / 3
-FIXED_MIN_DISTANCE = 1.25
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Local maxima in a series: frame, row, column (px), height, from the highest down."""
-
-    frame: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-    height: np.ndarray
-
-
-def psnr(image, truth):
-    """Peak signal-to-noise ratio in dB; the peak is the range of the truth of the series."""
-    error = np.mean((np.asarray(image, np.float64) - truth) ** 2)
-    return float(10 * np.log10(float(np.ptp(truth)) ** 2 / error)) if error > 0 else np.inf
-
-
-def ssim(image, truth):
-    """Mean structural similarity of the frames (Gaussian window of 1.5 px)."""
-    return float(
-        np.mean(
-            [
-                structural_similarity(
-                    a.astype(np.float64),
-                    b.astype(np.float64),
-                    data_range=float(np.ptp(truth)),
-                    gaussian_weights=True,
-                    sigma=1.5,
-                    use_sample_covariance=False,
-                )
-                for a, b in zip(image, truth)
-            ]
-        )
-    )
-
-
-def detect(frames, atom_width, min_distance=FIXED_MIN_DISTANCE, background=None):
-    """Local maxima in squares of `min_distance` (in atom widths, as is `background`) around."""
-    frames = np.asarray(frames, np.float64)
-    if background is not None:
-        sigma = background * atom_width
-        frames = frames - gaussian_filter(frames, (0, sigma, sigma))
-    radius = max(1, round(min_distance * atom_width))
-    maximum = frames == maximum_filter(frames, (1, 2 * radius + 1, 2 * radius + 1))
-    maximum &= frames > frames.min(axis=(1, 2), keepdims=True)
-    frame, row, column = np.nonzero(maximum)
-    height = frames[frame, row, column]
-    order = np.argsort(-height, kind="stable")
-    frame, row, column, height = frame[order], row[order], column[order], height[order]
-    dy, dx = _refine(frames, frame, row, column, max(1, round(0.7 * atom_width)))
-    return Detections(frame, row + dy, column + dx, height)
-
-
-def _refine(frames, frame, row, column, radius):
-    """Offsets of the top of a least-squares parabola, at most 1 px in each direction."""
-    y, x = (v.ravel() for v in np.mgrid[-radius : radius + 1, -radius : radius + 1])
-    solve = np.linalg.pinv(np.column_stack([np.ones_like(x), x, y, x * x, y * y, x * y]))
-    padded = np.pad(frames, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
-    values = padded[frame[:, None], row[:, None] + radius + y, column[:, None] + radius + x]
-    _, bx, by, xx, yy, xy = (values @ solve.T).T
-    determinant = 4 * xx * yy - xy**2
-    good = (determinant > 0) & (xx < 0)
-    safe = np.where(good, determinant, 1)
-    dx = np.where(good, (xy * by - 2 * yy * bx) / safe, 0)
-    dy = np.where(good, (xy * bx - 2 * xx * by) / safe, 0)
-    return np.clip(dy, -1, 1), np.clip(dx, -1, 1)
 
 
 def match(found, series):
@@ -168,12 +99,12 @@ def tuned_detection(frames, series):
     dict
         ``f1``, ``rms_px`` and ``found``, the `Detections` above the best threshold.
     """
-    best = {"f1": 0.0, "rms_px": np.nan, "found": _first(detect(frames, series.atom_width), 0)}
+    best = {"f1": 0.0, "rms_px": np.nan, "found": detect(frames, series.atom_width)[:0]}
     for background in BACKGROUNDS:
         for distance in MIN_DISTANCES:
             found = detect(frames, series.atom_width, distance, background)
             # with four times as many maxima as columns, F1 is below one half
-            found = _first(found, 4 * len(series.sites) + 50)
+            found = found[: 4 * len(series.sites) + 50]
             verdict, offsets, total = match(found, series)
             true = np.cumsum(verdict == 1)
             false = np.cumsum(verdict == -1)
@@ -185,7 +116,7 @@ def tuned_detection(frames, series):
             index = int(np.argmax(np.where(last, curve, -1)))
             if curve[index] > best["f1"]:
                 f1, rms = f1_at(verdict, offsets, total, slice(0, index + 1))
-                best = {"f1": f1, "rms_px": rms, "found": _first(found, index + 1)}
+                best = {"f1": f1, "rms_px": rms, "found": found[: index + 1]}
     return best
 
 
@@ -198,16 +129,10 @@ def fixed_detection(atoms, observation):
     series = observation.series
     weakest = np.percentile(heights(series, series.sites["resolved"]), 10) * observation.unit
     found = detect(atoms, series.atom_width)
-    found = _first(found, int((found.height >= FIXED_FRACTION * weakest).sum()))
+    found = found[: int((found.height >= FIXED_FRACTION * weakest).sum())]
     verdict, offsets, total = match(found, series)
     f1, rms = f1_at(verdict, offsets, total, slice(None))
     return {"f1": f1, "rms_px": rms, "found": found}
-
-
-def _first(found, count):
-    return Detections(
-        found.frame[:count], found.row[:count], found.column[:count], found.height[:count]
-    )
 
 
 def heights(series, which):
