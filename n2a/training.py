@@ -35,7 +35,7 @@ from n2a.patches import NoisySeries
 from n2a.plan import Plan, plan_series, warn
 from n2a.progress import Progress
 from n2a.sampling import bin_frames, measure_atom_width
-from n2a.verdict import CLEAR, Judge
+from n2a.verdict import CLEAR, CLEAR_OF_MANY, Judge
 
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
@@ -323,10 +323,18 @@ class _Run:
         problem = "losses that are not finite" if self.diverged else self.judge.collapsed(network)
         if not problem and not _finite(network):
             problem = "weights that are not finite"
+        gain, bar = self.judge.gain(network), CLEAR
         if self.best is not None:
-            network.load_state_dict(self.best)
-            problem = ""
-        gain = self.judge.gain(network)
+            best = copy.deepcopy(network)
+            best.load_state_dict(self.best)
+            chosen = self.judge.gain(best)
+            # The last network was not chosen by its gain, and has a lower bar.
+            if (
+                problem
+                or not gain.value > bar * gain.error
+                or chosen.value > CLEAR_OF_MANY * chosen.error
+            ):
+                network, gain, bar, problem = best, chosen, CLEAR_OF_MANY, ""
         if problem:
             verdict = "collapsed"
         elif not self.judge.views:
@@ -334,7 +342,7 @@ class _Run:
             verdict = "no better" if more else "not judged"
             problem = "more structure goes with the noise" if more else ""
         else:
-            verdict = "better" if gain.value > CLEAR * gain.error else "no better"
+            verdict = "better" if gain.value > bar * gain.error else "no better"
         found = {
             "verdict": verdict,
             "problem": problem,

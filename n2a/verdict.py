@@ -17,12 +17,10 @@ from n2a.whiteness import residual_whiteness
 
 # Held-out windows that are looked at, and the edge of the part of each, in pixels.
 WINDOWS, EDGE = 12, 384
-# Edge in pixels of the blocks that are looked at, and judged on, in turn.
-BOARD = 16
 # Smaller frames, in pixels, hold too little to tell the whiteness of a residual.
 SMALLEST = 32
-# Standard errors that a difference must have.
-CLEAR = 2.0
+# Standard errors that a difference must have; and that of the best of many looks, which has luck on its side.
+CLEAR, CLEAR_OF_MANY = 2.0, 3.0
 # Without held-out frames: growth of the residual's highest peak, and of its variance over that of the noise.
 MORE_PEAKS, MORE_POWER = 1.5, 0.03
 
@@ -72,23 +70,21 @@ class Judge:
     def gain(self, network: Generator) -> Estimate:
         """Fall of the mean squared error, in units of the noise variance; positive is better than the reference.
 
-        On the blocks of the held-out frames that :meth:`look` leaves alone: the best of many looks has luck on the
-        blocks that it was chosen by. NaN where there is nothing to tell it on, or the network gives values that are
-        not finite.
+        NaN where there is nothing to tell it on, or the network gives values that are not finite.
         """
-        return self._gain([self._restored(network, view) for view in self.views], 1)
+        return self.look(network)[0]
 
     def look(self, network: Generator) -> tuple[Estimate, float]:
-        """What to choose by, the gain on every other block; and CSS of the frames beside the held-out ones."""
+        """The gain, and the consecutive structural similarity of the frames on both sides of the held-out ones."""
         restored = [self._restored(network, view) for view in self.views]
-        return self._gain(restored, 0), self._css(restored)
+        return self._gain(restored), self._css(restored)
 
-    def _gain(self, restored: list[tuple[np.ndarray, np.ndarray]], colour: int) -> Estimate:
+    def _gain(self, restored: list[tuple[np.ndarray, np.ndarray]]) -> Estimate:
         if not restored or not _finite(restored):
             return Estimate(float("nan"), float("nan"))
         falls = [a - b for a, b in zip(self.reference_errors, self._errors(restored), strict=True)]
         parts = [
-            block_mean(fall, view.seen * (_chessboard(fall.shape) == colour))
+            block_mean(fall, view.seen.astype(float))
             for fall, view in zip(falls, self.views, strict=True)
         ]
         values, errors = np.array(parts).T
@@ -185,12 +181,6 @@ class Judge:
             (view.target - total) ** 2 / variance
             for view, (_, total), variance in zip(self.views, restored, self._variance, strict=True)
         ]
-
-
-def _chessboard(shape: tuple[int, int]) -> np.ndarray:
-    """0 and 1 in turn, in blocks of `BOARD` pixels."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    return (y // BOARD + x // BOARD) % 2
 
 
 def _finite(restored: list[tuple[np.ndarray, np.ndarray]]) -> bool:
