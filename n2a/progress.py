@@ -54,11 +54,20 @@ class Progress:
         Text stream of the bar. Default: as tqdm chooses.
     clock
         Gives the time in seconds.
+    watch
+        Function that is called with this object at every :meth:`tick`. If it returns True, `stopped` is True from
+        then on.
 
     Attributes
     ----------
     history : History
         What has been recorded.
+    at : tuple of int and float
+        Step and seconds that the training has reached.
+    images : tuple
+        The newest patch before and after, arrays (y, x), or None.
+    stopped : bool
+        Whether `watch` has asked for an end.
 
     Raises
     ------
@@ -86,6 +95,7 @@ class Progress:
         history: History | None = None,
         file: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        watch: Callable[[Progress], bool | None] | None = None,
     ):
         self.history = History() if history is None else history
         self._total_seconds, self._total_steps = total_seconds, total_steps
@@ -99,21 +109,24 @@ class Progress:
             self._parts.add("progress bar")
             if in_notebook() if live == "auto" else live:
                 self._parts.add("live panel")
+        if watch is not None:
+            self._parts.add("watching")
+        self._watch, self.stopped = watch, False
         self._bar = self._writer = self._handle = None
-        self._images = (None, None)
+        self.images = (None, None)
         self._bar_due = self._panel_due = -math.inf
         self._panel_step = None  # the last one that the panel shows
 
     def __enter__(self) -> Progress:
         # Where this run begins: an interrupted training goes on.
-        self._first_step, self._first_seconds = self._at = self._last()
+        self._first_step, self._first_seconds = self.at = self._last()
         self._began = self._clock()
         self._attempt("progress bar", self._open_bar)
         self._attempt("TensorBoard", self._open_writer)
         return self
 
     def __exit__(self, *exception) -> None:
-        self._at = max(self._at, self._last())
+        self.at = max(self.at, self._last())
         self._attempt("progress bar", self._draw_bar)
         if len(self.history) and self._panel_step != self._last()[0]:
             self._attempt("live panel", self._draw_panel)
@@ -133,7 +146,11 @@ class Progress:
 
     @property
     def due(self) -> bool:
-        """Whether the next `update` draws the panel: only then its images are worth making."""
+        """Whether the next `update` shows images: only then they are worth making."""
+        return "watching" in self._parts or self._panel_is_due
+
+    @property
+    def _panel_is_due(self) -> bool:
         return "live panel" in self._parts and self._clock() >= self._panel_due
 
     def update(
@@ -153,11 +170,11 @@ class Progress:
         row = {"seconds": self._seconds(), **row}
         self.history.add(**row)
         if before is not None or after is not None:
-            self._images = (before, after)
+            self.images = (before, after)
         if self._writer is not None:
             self._attempt("TensorBoard", lambda: self._write(row))
         self.tick(*self._last())
-        if self.due:
+        if self._panel_is_due:
             began, first = self._clock(), self._handle is None
             self._attempt("live panel", self._draw_panel)
             # The first drawing loads libraries, and says nothing of the next.
@@ -174,11 +191,26 @@ class Progress:
         seconds
             Duration of the training so far. Default: taken.
         """
-        self._at = (step, self._seconds() if seconds is None else seconds)
+        self.at = (step, self._seconds() if seconds is None else seconds)
         now = self._clock()
         if now >= self._bar_due:
             self._bar_due = now + BAR_SECONDS
             self._attempt("progress bar", self._draw_bar)
+        self._attempt("watching", self._ask)
+
+    def _ask(self) -> None:
+        self.stopped = self.stopped or self._watch(self) is True
+
+    @property
+    def done(self) -> float:
+        """Share of the budget that is spent, 0 to 1; 0 without a budget."""
+        step, seconds = self.at
+        shares = [
+            spent / total
+            for spent, total in ((seconds, self._total_seconds), (step, self._total_steps))
+            if total
+        ]
+        return min(1.0, max(shares, default=0.0))
 
     def _attempt(self, part: str, action: Callable[[], None]) -> None:
         if part not in self._parts:
@@ -219,15 +251,11 @@ class Progress:
     def _draw_bar(self) -> None:
         from tqdm import tqdm
 
-        step, seconds = self._at
-        done, left = 0.0, math.inf
-        if self._total_seconds:
-            done, left = seconds / self._total_seconds, self._total_seconds - seconds
-        if self._total_steps:
-            done = max(done, step / self._total_steps)
-            if step > self._first_step:
-                pace = (seconds - self._first_seconds) / (step - self._first_step)
-                left = min(left, pace * (self._total_steps - step))
+        step, seconds = self.at
+        left = self._total_seconds - seconds if self._total_seconds else math.inf
+        if self._total_steps and step > self._first_step:
+            pace = (seconds - self._first_seconds) / (step - self._first_step)
+            left = min(left, pace * (self._total_steps - step))
         text = [f"step {step}"]
         if math.isfinite(left):
             text.append(f"{tqdm.format_interval(max(0, left))} left")
@@ -239,7 +267,7 @@ class Progress:
             value = self.history.newest(name)
             if not math.isnan(value):
                 text.append(f"{label(name)} {value:.3g}")
-        self._bar.n = min(1.0, done)
+        self._bar.n = self.done
         self._bar.set_description_str(", ".join(text))
 
     # Live panel
@@ -248,7 +276,7 @@ class Progress:
         from IPython.display import Image, display
 
         self._panel_step = self._last()[0]
-        figure = panel(self.history, *self._images)
+        figure = panel(self.history, *self.images)
         width = round(figure.get_figwidth() * 100)  # on the page; the image is finer than that
         text = f"Live panel of the training, step {self._panel_step}: curves and a patch"
         image = Image(data=to_png(figure, dpi=150), format="png", width=width, alt=text)

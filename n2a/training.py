@@ -9,7 +9,7 @@ import logging
 import math
 import signal as interrupts
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from numbers import Integral, Real
@@ -69,6 +69,7 @@ def train(
     show_progressbar: bool | None = None,
     tensorboard: str | Path | None = None,
     keep: bool = False,
+    watch: Callable[[Progress], bool | None] | None = None,
     fabric: Fabric | None = None,
     **settings,
 ) -> Noise2Atom:
@@ -111,6 +112,9 @@ def train(
         Folder for TensorBoard (extra ``tensorboard``).
     keep
         Return the trained network whatever the verdict, unless its weights are not finite.
+    watch
+        Function that is called with the :class:`n2a.progress.Progress` after every step, in the thread of the
+        training. If it returns True the training ends as by an interrupt: the best so far is judged and returned.
     fabric
         Launched `lightning_fabric.Fabric` (extra ``fabric``), for several devices: every process calls `train` with
         the same arguments and gets the same model. `device` is then its own.
@@ -214,6 +218,7 @@ def train(
         max_steps,
         show=first and doors.wants_progress(show_progressbar),
         tensorboard=tensorboard if first else None,
+        watch=watch if first else None,
     )
     _logger.info("Training on %s: %s", device, facts)
     run = _Run(loop, judge, facts, progress.history)
@@ -247,9 +252,16 @@ class _Run:
             # All processes stop, and look, at the same step.
             return done if self.loop.fabric is None else self.loop.fabric.broadcast(done)
 
+        def stopped() -> bool:
+            # Of several processes the first one is asked.
+            fabric = self.loop.fabric
+            return progress.stopped if fabric is None else fabric.broadcast(progress.stopped)
+
         try:
             with _after_the_step() as interrupted:
-                while (done := part()) < 1 and not self.diverged and not interrupted:
+                while (
+                    (done := part()) < 1 and not self.diverged and not interrupted and not stopped()
+                ):
                     self.torn = True
                     # With a number of steps the schedule follows them, whatever the clock says.
                     told = self.loop.step(self.step, self.step / max_steps if max_steps else done)
@@ -264,7 +276,7 @@ class _Run:
                     if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
                         self.save(checkpoint)
                         saved = time.perf_counter()
-            if interrupted:
+            if interrupted or progress.stopped:
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
             _logger.warning("Interrupted at step %d; the best so far is returned.", self.step)

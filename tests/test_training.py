@@ -3,7 +3,9 @@
 
 import json
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import hyperspy.api as hs
@@ -243,6 +245,44 @@ class TestBudget:
     def test_whichever_comes_first(self):
         assert n2a.train(series(), max_time=600, max_steps=2, **QUICK).training["steps"] == 2
         assert n2a.train(series(), max_time=0.2, max_steps=10**6, **QUICK).training["steps"] < 1000
+
+
+class TestWatch:
+    def test_sees_every_step_and_what_was_found(self):
+        seen, patches = {}, []
+
+        def watch(progress):
+            seen[progress.at[0]] = progress.done
+            patches.append(progress.images)
+
+        model = train(steps=4, keep=True, watch=watch)
+        assert seen == {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0}
+        before, after = patches[-1]
+        assert before.shape == after.shape
+        assert before.std() > after.std() > 0  # noisy, and denoised
+        # It looks on only.
+        assert model.digest == train(steps=4, keep=True).digest
+
+    def test_ends_the_training_with_a_verdict_from_any_thread(self):
+        asked = threading.Event()
+
+        def watch(progress):
+            if progress.at[0] == 3:
+                asked.set()
+            return asked.is_set()
+
+        with ThreadPoolExecutor(1) as pool:
+            model = pool.submit(train, steps=10**6, keep=True, watch=watch).result(timeout=120)
+        assert model.training["steps"] == 3
+        assert model.verdict in ("better", "no better")
+        assert len(model.history)
+
+    def test_what_fails_in_it_does_not_cost_the_training(self):
+        def watch(progress):
+            raise OSError("the browser is gone")
+
+        with pytest.warns(RuntimeWarning, match="training goes on: OSError: the browser is gone"):
+            assert train(steps=2, watch=watch).training["steps"] == 2
 
 
 class TestLosses:
