@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -110,10 +111,6 @@ def denoise(
     >>> denoised.data.dtype, denoised.axes_manager.shape == noisy.axes_manager.shape
     (dtype('float32'), True)
     """
-    from n2a import __version__
-    from n2a.plan import plan_series
-    from n2a.predictor import Predictor
-
     signals.check_images(signal)
     if lazy_output and (inplace or out is not None):
         raise ValueError("'lazy_output=True' requires 'inplace=False' and 'out=None'.")
@@ -122,51 +119,113 @@ def denoise(
     if out is not None:
         _check_out(out, signal)
     dtype = _check_dtype(signal.data.dtype if dtype is None else dtype)
-    if atom_width is not None:
-        atom_width = signals.check_positive("atom_width", atom_width)
-    axis = signals.resolve_time_axis(signal, time_axis)
-
-    frames = signals.stack_frames(signal, axis)
-    plan = plan_series(
-        signals.sample_frames(frames), contrast, atom_width, signals.pixel_size(signal)
-    )
-    _logger.info("Plan for %r: %s", signal, plan)
-    predictor = Predictor(
-        model, plan, background=background, device=device, use_time=axis is not None
-    )
+    task = Denoising(signal, model, background, contrast, atom_width, time_axis, device)
     target = signal if inplace else out
     if lazy_output is None:
         lazy_output = signals.is_lazy(signal if target is None else target)
     if lazy_output or signals.is_lazy(signal):
-        result = signals.unstack_frames(_predict(frames, predictor, dtype), signal, axis)
+        result = task.lazy(dtype)
         if not lazy_output:
             result = signals.compute(result, show_progressbar, num_workers)
     else:
-        result = np.empty(signal.data.shape, dtype)
-        place = signals.stack_frames(signal, axis, result)
         with tqdm(
-            total=math.prod(frames.shape[:-2]),
+            total=task.count,
             unit="frame",
             disable=not signals.wants_progress(show_progressbar),
         ) as progress:
-            _fill(place, frames, predictor, progress=progress)
+            result = task.compute(dtype, progress.update)
 
-    new = signals.with_data(signal, result)
-    signals.record(
-        new,
-        "denoising",
-        {
-            "version": __version__,
-            **predictor.model.summary(),
-            "background": bool(background),
-            **asdict(plan),
-            "time_axis": None if axis is None else signals.axis_name(axis),
-        },
-    )
+    new = task.signal_with(result)
     if target is None:
         return new
     signals.overwrite(target, new)
     return None
+
+
+class Denoising:
+    """What is to be done to one signal: its plan and its predictor, for any frame alone or for all.
+
+    Parameters
+    ----------
+    signal, model, background, contrast, atom_width, time_axis, device
+        As for :func:`denoise`.
+
+    Attributes
+    ----------
+    frames : array
+        The data as (..., n, y, x); n is the time axis.
+    count : int
+        Number of frames.
+    """
+
+    def __init__(
+        self,
+        signal: BaseSignal,
+        model: Noise2Atom | str | Path | None = None,
+        background: bool = False,
+        contrast: str = "auto",
+        atom_width: float | None = None,
+        time_axis="auto",
+        device: str = "auto",
+    ):
+        from n2a.plan import plan_series
+        from n2a.predictor import Predictor
+
+        if atom_width is not None:
+            atom_width = signals.check_positive("atom_width", atom_width)
+        self.signal = signal
+        self.axis = signals.resolve_time_axis(signal, time_axis)
+        self.frames = signals.stack_frames(signal, self.axis)
+        self.count = math.prod(self.frames.shape[:-2])
+        self.plan = plan_series(
+            signals.sample_frames(self.frames), contrast, atom_width, signals.pixel_size(signal)
+        )
+        _logger.info("Plan for %r: %s", signal, self.plan)
+        self.predictor = Predictor(
+            model,
+            self.plan,
+            background=background,
+            device=device,
+            use_time=self.axis is not None,
+        )
+
+    def frame(self, index: tuple[int, ...]) -> np.ndarray:
+        """One denoised frame (y, x), float32, as it is in the whole result; index as in `frames`."""
+        *others, i = index
+        first = max(0, i - self.predictor.halo)
+        span = slice(first, i + self.predictor.halo + 1)
+        window = np.asarray(self.frames[(*others, span)])
+        return self.predictor(window, i - first, i - first + 1)[0]
+
+    def lazy(self, dtype: np.dtype) -> da.Array:
+        """The result in the shape of the signal's data, still to be computed."""
+        lazy = _predict(self.frames, self.predictor, dtype)
+        return signals.unstack_frames(lazy, self.signal, self.axis)
+
+    def compute(self, dtype: np.dtype, told: Callable[[], object]) -> np.ndarray:
+        """The result in the shape of the signal's data, which is in memory; `told` is called after every frame."""
+        result = np.empty(self.signal.data.shape, dtype)
+        place = signals.stack_frames(self.signal, self.axis, result)
+        _fill(place, self.frames, self.predictor, told=told)
+        return result
+
+    def signal_with(self, result: np.ndarray | da.Array) -> BaseSignal:
+        """The result as a signal, with what was done in its metadata."""
+        from n2a import __version__
+
+        new = signals.with_data(self.signal, result)
+        signals.record(
+            new,
+            "denoising",
+            {
+                "version": __version__,
+                **self.predictor.model.summary(),
+                "background": bool(self.predictor.background),
+                **asdict(self.plan),
+                "time_axis": None if self.axis is None else signals.axis_name(self.axis),
+            },
+        )
+        return new
 
 
 def _predict(frames: np.ndarray | da.Array, predictor: Predictor, dtype: np.dtype) -> da.Array:
@@ -207,7 +266,7 @@ def _fill(
     frames: np.ndarray,
     predictor: Predictor,
     start: int = 0,
-    progress: tqdm | None = None,
+    told: Callable[[], object] | None = None,
 ) -> None:
     """Put predicted frames (..., n, y, x) into `result`, from frame `start` on, one by one."""
     length = result.shape[-3]
@@ -215,8 +274,8 @@ def _fill(
         restored = predictor.restore(frames[index], start, start + length)
         for place, frame in zip(result[index], restored, strict=True):
             place[...] = _cast(frame, result.dtype)
-            if progress is not None:
-                progress.update()
+            if told is not None:
+                told()
 
 
 def _cast(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
