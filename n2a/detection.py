@@ -12,19 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.ndimage import gaussian_filter, grey_opening, maximum_filter
-from scipy.sparse.linalg import splu
+from scipy.ndimage import distance_transform_edt, gaussian_filter, grey_opening, maximum_filter
 from scipy.spatial import cKDTree
 from scipy.special import gammainc, ndtr, ndtri
 
 from n2a.noise import Noise, estimate_noise, scan_covariance
+from n2a.spots import REACH, Spots
 
 #: Atoms do not stand nearer to each other than this (atom widths), half an edge of a square.
 MIN_DISTANCE = 1.25
-_REACH = 3.5  # atom widths: where the spot of an atom ends
-_KNOTS = 8.0  # atom widths between the knots of the background
-_RIDGE = 1e-6  # of the diagonal
 _ROUNDS = 6  # of admitting atoms
 _ZONE = 2.0  # atom widths: radius of the region R of the likelihood
 _LEAST_SIGNIFICANCE = 2.5  # below, noise has so many maxima that their expected number is not known
@@ -389,13 +385,74 @@ def measure(frames: ArrayLike, found: Detections, atom_width: float) -> Measurem
     intensity, width, background = np.full((3, len(found)), np.nan)
     for frame in np.unique(found.frame):
         here = found.frame == frame
-        spots = _Spots(found.row[here], found.column[here], usual, frames.shape[1:])
-        heights, level = spots.solve(frames[frame])
-        growth = spots.growth(frames[frame] - spots.render(heights) - level, heights)
-        intensity[here] = 2 * np.pi * usual**2 * heights
-        width[here] = usual * np.clip(1 + growth, 0.5, 2)
+        spots = Spots(found.row[here], found.column[here], usual, frames.shape[1:])
+        image = spots.bin(frames[frame])
+        heights, level = spots.solve(image)
+        heights[~spots.seen(image)] = np.nan
+        intensity[here] = spots.integral * heights
+        width[here] = usual * np.clip(1 + _growth(spots, image - level, heights), 0.5, 2)
         background[here] = spots.under(level)
     return Measurement(intensity, width, background)
+
+
+def _growth(spots: Spots, image: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Relative growth of the width of each spot that explains best what all spots leave of a frame."""
+    rest = spots.window(image - spots.render(np.nan_to_num(heights)))
+    known = np.isfinite(rest)
+    g = np.where(known, spots.values, 0.0)
+    h = g * spots.square
+    gg, gh, hh = ((a * b).sum(axis=1) for a, b in ((g, g), (g, h), (h, h)))
+    gr, hr = ((a * np.where(known, rest, 0.0)).sum(axis=1) for a in (g, h))
+    own = (gg * hh - gh**2) * heights
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(own == 0, 0.0, (gg * hr - gh * gr) / own)
+
+
+def refine(frames: ArrayLike, found: Detections, atom_width: float) -> Detections:
+    """Positions of atoms as the Gaussian spots that explain a denoised image best, all at once.
+
+    Parameters
+    ----------
+    frames
+        Real, (n, y, x). Pixels that are not finite do not count.
+    found
+        All atoms, from :func:`detect`.
+    atom_width
+        Standard deviation of an atom in px, of these frames: see :func:`usual_width`.
+
+    Returns
+    -------
+    Detections
+        The same atoms in the same order. One that would leave its maximum by more than half a width stays there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from n2a.detection import detect, refine
+    >>> y, x = np.mgrid[:40, :50]
+    >>> image = 7 + np.exp(-((y - 20.32) ** 2 + (x - 30.64) ** 2) / 18)[None]
+    >>> found = refine(image, detect(image, atom_width=3), atom_width=3)
+    >>> found.row.round(2), found.column.round(2)
+    (array([20.32]), array([30.64]))
+    """
+    frames = _frames("frames", frames)
+    atom_width = _positive("atom_width", atom_width)
+    row, column = found.row.copy(), found.column.copy()
+    for frame in np.unique(found.frame):
+        here = np.flatnonzero(found.frame == frame)
+        for _ in range(3):
+            spots = Spots(row[here], column[here], atom_width, frames.shape[1:])
+            slopes = np.stack([spots.values, spots.dy * spots.values, spots.dx * spots.values])
+            heights, *steps = spots.solve(spots.bin(frames[frame]), shapes=slopes, tolerance=1e-4)[
+                0
+            ]
+            bright = heights > 0
+            for place, step in ((row, steps[0]), (column, steps[1])):
+                step = np.where(bright, step / np.where(bright, heights, 1), 0)
+                place[here] += atom_width * np.clip(step, -0.5, 0.5)
+    astray = np.hypot(row - found.row, column - found.column) > 0.5 * atom_width
+    row[astray], column[astray] = found.row[astray], found.column[astray]
+    return Detections(found.frame, row, column, found.height)
 
 
 def usual_width(frames: ArrayLike, found: Detections, atom_width: float) -> float:
@@ -419,120 +476,44 @@ def usual_width(frames: ArrayLike, found: Detections, atom_width: float) -> floa
     """
     frames = _frames("frames", frames)
     guess = width = _positive("atom_width", atom_width)
+    if not len(found):
+        return guess
     numbers = np.unique(found.frame)
-    numbers = numbers[np.unique(np.linspace(0, len(numbers) - 1, 8).round().astype(int))]
+    numbers = numbers[np.unique(np.linspace(0, len(numbers) - 1, 4).round().astype(int))]
+    parts = [_crowd(frames[frame], found[found.frame == frame], guess) for frame in numbers]
     for _ in range(4):
         total, norm = 0.0, 0.0
-        for frame in numbers:
-            here = found.frame == frame
-            spots = _Spots(found.row[here], found.column[here], width, frames.shape[1:])
-            heights, level = spots.solve(frames[frame])
-            rest = frames[frame] - spots.render(heights) - level
-            wider = spots.render(heights, widened=True)
+        for image, row, column in parts:
+            spots = Spots(row, column, width, image.shape)
+            image = spots.bin(image)
+            heights, level = spots.solve(image)
+            rest = image - spots.render(heights) - level
+            wider = spots.render(heights, spots.values * spots.square)
             # Only what no change of heights and background can do.
-            other, slow = spots.solve(wider)
+            other, slow = spots.solve(np.where(np.isfinite(image), wider, np.nan))
             wider -= spots.render(other) + slow
             known = np.isfinite(rest)
             total += np.sum(rest[known] * wider[known])
             norm += np.sum(wider[known] ** 2)
-        step = total / norm if norm > 0 else 0.0
-        width = float(np.clip(width * (1 + np.clip(step, -0.3, 0.3)), guess / 1.5, guess * 1.5))
+        step = np.clip(total / norm, -0.3, 0.3) if norm > 0 else 0.0
+        width = float(np.clip(width * (1 + step), guess / 1.5, guess * 1.5))
         if abs(step) < 0.003:
             break
     return width
 
 
-class _Spots:
-    """Gaussian spots of one width in one frame, and the windows of pixels around them."""
-
-    def __init__(self, row: np.ndarray, column: np.ndarray, width: float, shape: tuple[int, int]):
-        self.shape, self.width = shape, width
-        reach = max(2, int(np.ceil(_REACH * width)))
-        y, x = (v.ravel() for v in np.mgrid[-reach : reach + 1, -reach : reach + 1])
-        disc = y**2 + x**2 <= (_REACH * width + 0.5) ** 2
-        middle = np.rint(row).astype(int), np.rint(column).astype(int)
-        self.y, self.x = middle[0][:, None] + y[disc], middle[1][:, None] + x[disc]
-        self.inside = (self.y >= 0) & (self.x >= 0) & (self.y < shape[0]) & (self.x < shape[1])
-        self.y, self.x = np.clip(self.y, 0, shape[0] - 1), np.clip(self.x, 0, shape[1] - 1)
-        self.dy, self.dx = self.y - row[:, None], self.x - column[:, None]
-        self.square = (self.dy**2 + self.dx**2) / width**2
-        self.values = np.where(self.inside, np.exp(-self.square / 2), 0.0)
-
-    def window(self, image: np.ndarray, fill: float = np.nan) -> np.ndarray:
-        """Values (atoms, pixels) around the atoms; `fill` outside of the image."""
-        return np.where(self.inside, image[self.y, self.x], fill)
-
-    def under(self, image: np.ndarray) -> np.ndarray:
-        """Mean of an image under each spot."""
-        weight = self.values.sum(axis=1)
-        return (self.values * self.window(image, 0.0)).sum(axis=1) / np.maximum(weight, 1e-300)
-
-    def render(self, heights: np.ndarray, widened: bool = False) -> np.ndarray:
-        """Sum of the spots, or how it changes with the logarithm of their width."""
-        values = self.values * self.square if widened else self.values
-        image = np.zeros(self.shape)
-        np.add.at(image, (self.y, self.x), np.nan_to_num(heights)[:, None] * values)
-        return image
-
-    def solve(
-        self, frame: np.ndarray, among: np.ndarray | None = None, background: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Heights of the spots and the background (y, x) that explain a frame best.
-
-        Only the spots `among` take part; heights of the others, and of those that were hardly measured, are NaN.
-        """
-        measured = np.isfinite(frame).ravel()
-        among = np.arange(len(self.values)) if among is None else np.flatnonzero(among)
-        number, inside = len(among), self.inside[among]
-        pixel = (self.y[among] * self.shape[1] + self.x[among])[inside]
-        model = sparse.csr_array(
-            (self.values[among][inside], (pixel, np.nonzero(inside)[0])), (frame.size, number)
-        )
-        offset = 0.0
-        if background:
-            offset = float(np.median(frame.ravel()[measured])) if measured.any() else 0.0
-            rows, columns = (_hats(n, _KNOTS * self.width) for n in self.shape)
-            knots = sparse.kron(rows, columns, format="csr")
-            model = sparse.hstack([model, knots], format="csr")
-        counted = sparse.diags_array(measured.astype(np.float64)) @ model
-        matrix = (counted.T @ counted).tocsc()
-        seen = matrix.diagonal()
-        # What no pixel tells is put to zero; the little more keeps coinciding spots from blowing up.
-        matrix += sparse.diags_array(_RIDGE * np.maximum(seen, 1e-3 * seen.max(initial=1))).tocsc()
-        values = np.where(measured, frame.ravel() - offset, 0.0)
-        solution = splu(matrix).solve(counted.T @ values) if model.shape[1] else np.zeros(0)
-        hidden = seen[:number] < 0.3 * max(np.pi * self.width**2, 1.0)
-        heights = np.full(len(self.values), np.nan)
-        heights[among] = np.where(hidden, np.nan, solution[:number])
-        level = np.zeros(self.shape)
-        if background:
-            level = offset + (knots @ solution[number:]).reshape(self.shape)
-        return heights, level
-
-    def growth(self, rest: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        """Relative growth of the width of each spot that explains best what is left of a frame."""
-        rest = self.window(rest)
-        known = np.isfinite(rest)
-        g = np.where(known, self.values, 0.0)
-        h = g * self.square
-        gg, gh, hh = ((a * b).sum(axis=1) for a, b in ((g, g), (g, h), (h, h)))
-        gr, hr = ((a * np.where(known, rest, 0.0)).sum(axis=1) for a in (g, h))
-        own = (gg * hh - gh**2) * heights
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(own == 0, 0.0, (gg * hr - gh * gr) / own)
-
-
-def _hats(length: int, spacing: float) -> sparse.csr_array:
-    """Linear interpolation (length, knots) between knots about `spacing` apart."""
-    number = max(2, round((length - 1) / spacing) + 1)
-    place = np.linspace(0, number - 1, length)
-    left = np.minimum(place.astype(int), number - 2)
-    part = place - left
-    i = np.arange(length)
-    return sparse.csr_array(
-        (np.concatenate([1 - part, part]), (np.tile(i, 2), np.concatenate([left, left + 1]))),
-        shape=(length, number),
-    )
+def _crowd(
+    image: np.ndarray, found: Detections, width: float, number: int = 250
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Part of a frame around some `number` neighbouring atoms, and all atoms that reach into it."""
+    place = np.column_stack([found.row, found.column])
+    distance = np.hypot(*(place - np.median(place, axis=0)).T)
+    near = place[np.argsort(distance, kind="stable")[:number]]
+    low = np.maximum(near.min(axis=0) - 2 * width, 0).astype(int)
+    high = np.ceil(near.max(axis=0) + 2 * width).astype(int) + 1
+    reach = 2 * REACH * width
+    row, column = (place[((place > low - reach) & (place < high + reach)).all(axis=1)] - low).T
+    return image[low[0] : high[0], low[1] : high[1]], row, column
 
 
 def local_background(frames: ArrayLike, atom_width: float) -> np.ndarray:
@@ -691,45 +672,43 @@ def log_likelihood(
     threshold = np.full(len(raw), np.inf)
     for frame in np.unique(found.frame):
         here = found.frame == frame
-        spots = _Spots(found.row[here], found.column[here], atom_width, raw.shape[1:])
+        spots = Spots(found.row[here], found.column[here], atom_width, raw.shape[1:])
+        # Sums over binned pixels have their mean as variance again, or one.
+        scale = spots.factor**2 if counted else spots.factor
+        y, f = (scale * spots.bin(a[frame]) for a in (raw, expected))
+        known = None if background is None else scale * spots.bin(background[frame])
         area = np.count_nonzero(np.isfinite(raw[frame]))
         cells = None if unseen else area / (2 * atom_width**2)
-        known = None if background is None else background[frame]
-        admitted = np.zeros(len(spots.values), bool)
+        admitted = np.zeros(len(spots), bool)
         for _ in range(_ROUNDS):
-            without = _without_each(spots, raw[frame], known, admitted, bright)
-            gain, score = _evidence(spots, raw[frame], expected[frame], without, counted)
+            without = _without_each(spots, y, known, admitted, bright)
+            gained, score = _evidence(spots, y, f, without, counted)
             score *= (1 if bright else -1) / spread
             threshold[frame] = _threshold(score, false_rate, cells)
             more = (score >= threshold[frame]) & ~admitted
             admitted |= more
             if not more.any():
                 break
-        ratio[here], significance[here] = gain, score
+        ratio[here], significance[here] = gained / spots.factor**2, score
     supported = (significance >= threshold[found.frame]) & (ratio > 0)
     return Support(ratio, significance, supported, threshold, "Poisson" if counted else "Gaussian")
 
 
 def _without_each(
-    spots: _Spots,
-    frame: np.ndarray,
-    background: np.ndarray | None,
-    admitted: np.ndarray,
-    bright: bool,
+    spots: Spots, y: np.ndarray, background: np.ndarray | None, admitted: np.ndarray, bright: bool
 ) -> np.ndarray:
     """What a frame would be around each atom without it (atoms, pixels): background and the other admitted atoms."""
     if background is None:
-        heights, level = spots.solve(frame, admitted)
+        heights, level = spots.solve(y, admitted, tolerance=1e-3)
     else:
-        heights, _ = spots.solve(frame - background, admitted, background=False)
+        heights, _ = spots.solve(y - background, admitted, background=False, tolerance=1e-3)
         level = background
-    heights = np.nan_to_num(heights)
     heights = np.maximum(heights, 0) if bright else np.minimum(heights, 0)
     return spots.window(level + spots.render(heights)) - heights[:, None] * spots.values
 
 
 def _evidence(
-    spots: _Spots, raw: np.ndarray, expected: np.ndarray, without: np.ndarray, counted: bool
+    spots: Spots, raw: np.ndarray, expected: np.ndarray, without: np.ndarray, counted: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log likelihood ratio and significance of each atom, for white noise; in counts, or units of the noise."""
     y, f = spots.window(raw), spots.window(expected)
@@ -784,10 +763,9 @@ def _scan_inflation(raw: np.ndarray, found: Detections, atom_width: float) -> fl
         finite = np.isfinite(raw[frame])
         if not finite.any():
             continue
-        here = found.frame == frame
-        spots = _Spots(found.row[here], found.column[here], atom_width, raw.shape[1:])
         away = finite.copy()
-        away[spots.y[spots.square <= _ZONE**2], spots.x[spots.square <= _ZONE**2]] = False
+        atoms = found[found.frame == frame]
+        away &= ~_discs(atoms.row, atoms.column, _ZONE * atom_width, finite.shape)
         where = away if away.mean() > 0.1 else finite
         filled = np.where(finite, raw[frame], np.median(raw[frame][finite]))
         total += scan_covariance(filled, where, lags)
@@ -796,6 +774,16 @@ def _scan_inflation(raw: np.ndarray, found: Detections, atom_width: float) -> fl
     lag = np.arange(1, lags + 1)
     overlap = np.exp(-(lag**2) / (4 * atom_width**2))
     return float(max(1.0, 1 + 2 * np.sum(total[1:] / total[0] * overlap)))
+
+
+def _discs(
+    row: np.ndarray, column: np.ndarray, radius: float, shape: tuple[int, int]
+) -> np.ndarray:
+    """Mask (y, x) of what lies within a radius of any of the places."""
+    centres = np.ones(shape, bool)
+    y, x = (np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((row, column), shape))
+    centres[y, x] = False
+    return distance_transform_edt(centres) <= radius if len(y) else np.zeros(shape, bool)
 
 
 def _threshold(significance: np.ndarray, false_rate: float, cells: float | None) -> float:
