@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a result keeps the integrated intensities of columns in proportion. Functions on arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
+
+from n2a.detection import Detections, measure, usual_width
+from n2a.noise import Noise
+
+FEWEST = 12  # columns: fewer define no curve
+#: Atom widths between neighbours below which their intensities cannot be told apart.
+APART = 2.5
+
+
+class Proportion(NamedTuple):
+    """How the raw intensities of columns follow those of the result, from :func:`proportion`.
+
+    Attributes
+    ----------
+    slope, slope_error
+        Raw over denoised, of the best line through the origin, and its standard error. Good: 1.
+    departure, departure_error
+        Root mean square distance of the best parabola from that line, over the range of the intensities and as a
+        fraction of their mean, and its standard error. Good: 0.
+    chance
+        Standard error of the intensity of one column in the mean of the raw frames, as the same fraction: the best
+        that can be measured without denoising.
+    number
+        Columns.
+    denoised, raw
+        Their intensities, for a plot.
+    """
+
+    slope: float
+    slope_error: float
+    departure: float
+    departure_error: float
+    chance: float
+    number: int
+    denoised: np.ndarray
+    raw: np.ndarray
+
+    @property
+    def linear(self) -> bool:
+        """Whether no departure is there that is more than chance, and worth the name."""
+        return self.departure < 3 * self.departure_error or self.departure < self.chance
+
+
+def proportion(
+    denoised: ArrayLike,
+    raw: ArrayLike,
+    found: Detections,
+    atom_width: float,
+    noise: Noise,
+) -> Proportion:
+    """Compare integrated intensities of the same columns in a result and in the raw frames.
+
+    Parameters
+    ----------
+    denoised, raw
+        Real, (n, y, x), in the same units. A background does not matter. Dark atoms have negative intensities in both.
+    found
+        Columns of the result. Those with a neighbour nearer than 2.5 atom widths are left out.
+    atom_width
+        Standard deviation of an atom in pixels.
+    noise
+        Of `raw`.
+
+    Returns
+    -------
+    Proportion
+
+    Raises
+    ------
+    ValueError
+        If fewer than 12 columns stand apart.
+
+    Notes
+    -----
+    The noisy raw intensities are fitted as a function of the quiet denoised ones, not the other way round: noise in
+    the abscissa would bend and flatten the curve. The result has seen the noise of the raw frames, which makes the
+    slope a little too steep, by a few percent of its distance from 0 for atoms near the limit of detection.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from n2a.detection import detect
+    >>> from n2a.intensity import proportion
+    >>> from n2a.noise import Noise
+    >>> y, x = np.mgrid[:128, :128]
+    >>> heights = np.tile(np.linspace(10, 60, 64), 4).reshape(16, 16)[::2, ::2]
+    >>> spots = sum(
+    ...     h * np.exp(-((y - 12 - 15 * i) ** 2 + (x - 12 - 15 * j) ** 2) / 8)
+    ...     for (i, j), h in np.ndenumerate(heights)
+    ... )[None]
+    >>> raw = np.random.default_rng(0).poisson(5 + spots)
+    >>> found = detect(spots, 2)
+    >>> honest, gamma = (proportion(s, raw, found, 2, Noise(1, 0, 0)) for s in (spots, 60 * (spots / 60) ** 0.5))
+    >>> honest.linear, gamma.linear, bool(abs(honest.slope - 1) < 0.05)
+    (True, False, True)
+    """
+    found = found[_apart(found, atom_width)]
+    ours = measure(denoised, found, atom_width)
+    theirs = measure(raw, found, atom_width)
+    known = np.isfinite(ours.intensity) & np.isfinite(theirs.intensity)
+    x, y = ours.intensity[known], theirs.intensity[known]
+    if len(x) < FEWEST or not np.abs(x.mean()) > 0:
+        raise ValueError(
+            f"{len(x)} columns stand apart from their neighbours by {APART} atom widths; expected {FEWEST} or more. "
+            "Take more frames, or a larger region."
+        )
+    width = usual_width(np.asarray(denoised), found, atom_width)
+    level = theirs.background[known]
+    flat = np.maximum(noise.gain * level + noise.offset, 0) * 4 * np.pi * width**2
+    variance = np.maximum(flat + noise.gain * x, 1e-6 * np.median(np.abs(x)) ** 2)
+    mean = abs(x.mean())
+    scale = x / mean
+    design = np.column_stack([np.ones_like(x), scale, scale**2]) / np.sqrt(variance)[:, None]
+    inverse = np.linalg.pinv(design.T @ design)
+    parabola = inverse @ (design.T @ (y / np.sqrt(variance)))
+    rest = y / np.sqrt(variance) - design @ parabola
+    # What the noise does not explain, neighbours that overlap for example, scatters too.
+    excess = max(1.0, float(np.sum(rest**2) / max(len(x) - 3, 1)))
+    slope = float(np.sum(x * y / variance) / np.sum(x**2 / variance))
+    grid = np.quantile(scale, np.linspace(0.05, 0.95, 19))
+    away = np.eye(19) - np.outer(grid, grid) / (grid @ grid)
+    curve = away @ np.column_stack([np.ones(19), grid, grid**2])
+    spread = np.trace(curve @ inverse @ curve.T) * excess / 19
+    square = np.mean((curve @ parabola) ** 2)
+    return Proportion(
+        slope=slope,
+        slope_error=float(np.sqrt(excess / np.sum(x**2 / variance))),
+        # Without what chance adds to it.
+        departure=float(np.sqrt(max(square - spread, 0)) / mean),
+        departure_error=float(np.sqrt(spread) / mean),
+        chance=float(np.median(np.sqrt(variance)) / mean / np.sqrt(len(np.asarray(raw)))),
+        number=len(x),
+        denoised=x,
+        raw=y,
+    )
+
+
+def _apart(found: Detections, atom_width: float) -> np.ndarray:
+    """Which columns have no near neighbour."""
+    apart = np.ones(len(found), bool)
+    for frame in np.unique(found.frame):
+        here = np.flatnonzero(found.frame == frame)
+        if len(here) > 1:
+            places = np.column_stack([found.row[here], found.column[here]])
+            distance, _ = cKDTree(places).query(places, k=2)
+            apart[here] = distance[:, 1] > APART * atom_width
+    return apart
