@@ -20,13 +20,15 @@ export DATA OUT UV_FIND_LINKS
 # Without compiled bytecode every notebook kernel takes seconds longer to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test install lint format bench clean
+.PHONY: help demo test install lint format bench book book-vendor clean
 
 help:
 	@echo 'make demo [DATA=file] [OUT=folder]  denoise a file (default: a simulated series) with the quickstart notebook'
 	@echo 'make test [PYTEST_ARGS=...]         run the tests and the notebooks'
 	@echo 'make install                        set up for development, in $(VENV)'
 	@echo 'make lint, make format              check, or put right, style and notebooks'
+	@echo 'make book                           the documentation, in book/_build/html'
+	@echo 'make book-vendor                    before it: what its pages need to be read without a network (needs npm)'
 	@echo 'make bench                          tables of quality and speed'
 	@echo 'make clean                          remove the environment and what was built'
 	@echo 'Another Python: make demo PYTHON=python3.12'
@@ -41,6 +43,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/uv
 	$(UV_INSTALL) -e ".[all,baselines,fabric,tensorboard,tests,dev]"
+	@touch $@
+
+$(VENV)/.book: pyproject.toml constraints.txt | $(BIN)/uv
+	$(UV_INSTALL) -e ".[docs]"
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -80,5 +86,23 @@ bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/quality.py
 	$(BIN)/python tests/benchmarks/speed.py
 
+book: $(VENV)/.book
+	$(BIN)/python book/execute.py
+	$(BIN)/python book/figures.py
+	$(BIN)/jupyter-book build -W --keep-going book
+
+# MathJax, require.js and the embedder of the widgets, which pages otherwise load from their public servers.
+VENDOR := book/_vendor/vendor
+book-vendor:
+	rm -rf book/_vendor build/vendor && mkdir -p $(VENDOR)/mathjax build/vendor
+	cd build/vendor && npm pack --silent mathjax@3.2.2 requirejs@2.3.8 @jupyter-widgets/html-manager@1.0.15
+	cd build/vendor && for one in *.tgz; do mkdir "$${one%.tgz}" && tar -xzf "$$one" -C "$${one%.tgz}" --strip-components 1; done
+	mkdir -p $(VENDOR)/mathjax/output/chtml
+	cp build/vendor/mathjax-*/es5/tex-mml-chtml.js $(VENDOR)/mathjax/
+	cp -r build/vendor/mathjax-*/es5/output/chtml/fonts $(VENDOR)/mathjax/output/chtml/
+	cp build/vendor/requirejs-*/require.js build/vendor/jupyter-widgets-html-manager-*/dist/embed-amd.js $(VENDOR)/
+	du -sh $(VENDOR)
+
 clean:
-	rm -rf "$(VENV)" build dist .pytest_cache .ruff_cache
+	rm -rf "$(VENV)" build dist .pytest_cache .ruff_cache book/_build book/_vendor book/notebooks book/images/made \
+		book/reference/api book/reference/api.md book/reference/_*.md

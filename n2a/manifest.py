@@ -96,7 +96,7 @@ class Dataset:
     parameters: dict | None = None
     series: dict | None = None
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def facts(self) -> list[tuple[str, str]]:
         """Lines of text and what they tell."""
         from n2a.downloads import place
 
@@ -129,14 +129,14 @@ class Dataset:
         return " × ".join(map(str, self.shape)) if self.shape else ""
 
     def __repr__(self) -> str:
-        lines = [f"  {name:12} {text}" for name, text in self._facts()]
+        lines = [f"  {name:12} {text}" for name, text in self.facts()]
         return "\n".join([f"{self.id}: {self.title}", *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
             f"<td style='text-align: left'>{html.escape(text)}</td></tr>"
-            for name, text in self._facts()
+            for name, text in self.facts()
         )
         title = html.escape(f"n2a.datasets.{self.id}(): {self.title}")
         return f"<p><b>{title}</b></p><table><tbody>{rows}</tbody></table>"
