@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def _as_series(frames: ArrayLike) -> np.ndarray:
+def as_series(frames: ArrayLike) -> np.ndarray:
     """`frames` as float32 (t, y, x), or a clear error."""
     frames = np.asarray(frames)
     if frames.ndim != 3:
@@ -88,7 +88,7 @@ def gaussian(frames: ArrayLike, sigma: float = 1.5) -> np.ndarray:
     (2, 8, 8)
     """
     _non_negative(sigma=sigma)
-    return ndimage.gaussian_filter(_as_series(frames), (0, sigma, sigma))
+    return ndimage.gaussian_filter(as_series(frames), (0, sigma, sigma))
 
 
 def gaussian_spacetime(frames: ArrayLike, sigma: float = 1.5, sigma_t: float = 1.0) -> np.ndarray:
@@ -120,7 +120,7 @@ def gaussian_spacetime(frames: ArrayLike, sigma: float = 1.5, sigma_t: float = 1
     (4, 8, 8)
     """
     _non_negative(sigma=sigma, sigma_t=sigma_t)
-    return ndimage.gaussian_filter(_as_series(frames), (sigma_t, sigma, sigma))
+    return ndimage.gaussian_filter(as_series(frames), (sigma_t, sigma, sigma))
 
 
 def total_variation(frames: ArrayLike, weight: float = 1.0) -> np.ndarray:
@@ -157,7 +157,7 @@ def total_variation(frames: ArrayLike, weight: float = 1.0) -> np.ndarray:
 
     if not weight > 0:
         raise ValueError(f"weight: expected a positive number, got {weight!r}.")
-    return _each_frame(lambda frame: denoise_tv_chambolle(frame, weight), _as_series(frames))
+    return _each_frame(lambda frame: denoise_tv_chambolle(frame, weight), as_series(frames))
 
 
 def nonlocal_means(
@@ -205,7 +205,7 @@ def nonlocal_means(
     def denoise(frame: np.ndarray) -> np.ndarray:
         return denoise_nl_means(frame, patch_size, patch_distance, h=h, fast_mode=True)
 
-    return _each_frame(denoise, _as_series(frames))
+    return _each_frame(denoise, as_series(frames))
 
 
 def wavelet(frames: ArrayLike, sigma: float = 0.9, shifts: int = 3) -> np.ndarray:
@@ -255,7 +255,7 @@ def wavelet(frames: ArrayLike, sigma: float = 0.9, shifts: int = 3) -> np.ndarra
             total += np.roll(result, (-move[0], -move[1]), (0, 1))
         return total / len(moves)
 
-    return _each_frame(denoise, _as_series(frames))
+    return _each_frame(denoise, as_series(frames))
 
 
 def svd(frames: ArrayLike, rank: int = 8, patch: int | None = 10) -> np.ndarray:
@@ -289,7 +289,7 @@ def svd(frames: ArrayLike, rank: int = 8, patch: int | None = 10) -> np.ndarray:
     >>> svd(np.ones((3, 16, 16)), rank=1, patch=4).shape
     (3, 16, 16)
     """
-    frames = _as_series(frames)
+    frames = as_series(frames)
     _non_negative(rank=rank)
     count, height, width = frames.shape
     if patch is None:
@@ -343,7 +343,7 @@ def bm3d(
     strength : float, optional
         Assumed standard deviation of the stabilised noise; 1 is the nominal value.
     gain : float, optional
-        Units of `frames` per count.
+        Units of `frames` per count; 0 for noise that is the same everywhere, which needs no stabilisation.
     offset : float, optional
         Value of `frames` at zero counts.
     read_noise : float, optional
@@ -373,19 +373,23 @@ def bm3d(
     >>> bm3d(counts).shape  # doctest: +SKIP
     (1, 32, 32)
     """
-    frames = _as_series(frames)
-    _non_negative(read_noise=read_noise)
-    for name, value in (("strength", strength), ("gain", gain)):
-        if not value > 0:
-            raise ValueError(f"{name}: expected a positive number, got {value!r}.")
+    frames = as_series(frames)
+    _non_negative(gain=gain, read_noise=read_noise)
+    if not strength > 0:
+        raise ValueError(f"strength: expected a positive number, got {strength!r}.")
+    if not gain > 0 and not read_noise > 0:
+        raise ValueError("read_noise: expected a positive number where 'gain' is 0, got 0.")
     try:
         from bm3d import BM3DProfile
         from bm3d import bm3d as denoise
     except ImportError as error:
         raise ImportError("the baseline 'bm3d' needs the package bm3d: pip install bm3d") from error
 
-    variance = (read_noise / gain) ** 2
-    stable = stabilise((frames - offset) / gain, variance)
+    if gain > 0:
+        variance = (read_noise / gain) ** 2
+        stable = stabilise((frames - offset) / gain, variance)
+    else:
+        stable = (frames - offset) / read_noise
     # BM3D reads values as fractions of the white level: noise of 1 must be small against it
     scale = max(float(np.ptp(stable)), 1.0)
     profile = BM3DProfile()
@@ -396,6 +400,8 @@ def bm3d(
             for frame in stable.astype(np.float64)
         ]
     )
+    if not gain > 0:
+        return (read_noise * result + offset).astype(np.float32)
     return (gain * unstabilise(result, variance) + offset).astype(np.float32)
 
 
