@@ -211,7 +211,7 @@ def match_positions(found: Detections, truth: Detections, tolerance: float) -> M
     Parameters
     ----------
     found, truth
-        Frames, rows and columns in px. :func:`n2a.atom_map.true_atoms` gives those of a simulated signal; columns
+        Frames, rows and columns in px. :func:`n2a.atoms.true_atoms` gives those of a simulated signal; columns
         that overlap more than the image resolves cannot be found by anybody.
     tolerance
         Largest distance of a pair in px.
@@ -342,7 +342,9 @@ def _refine(frames, frame, row, column, radius):
 # How bright and how wide
 
 
-def measure(frames: ArrayLike, found: Detections, atom_width: float) -> Measurement:
+def measure(
+    frames: ArrayLike, found: Detections, atom_width: float, fit: bool = True
+) -> Measurement:
     """Integrated intensity above the local background, and width, of atoms at given places.
 
     Parameters
@@ -352,8 +354,10 @@ def measure(frames: ArrayLike, found: Detections, atom_width: float) -> Measurem
     found
         Where the atoms are, all of them: what is not listed is taken for background.
     atom_width
-        Standard deviation of an atom in px. From there the usual width in `frames` is fitted, one for all atoms, to a
-        factor of 1.5 at most.
+        Standard deviation of an atom in px.
+    fit
+        Whether to take it for a guess, from which the usual width in `frames` is fitted, one for all atoms, see
+        :func:`usual_width`.
 
     Returns
     -------
@@ -381,7 +385,7 @@ def measure(frames: ArrayLike, found: Detections, atom_width: float) -> Measurem
     (True, array([2.2]))
     """
     frames = _frames("frames", frames)
-    usual = usual_width(frames, found, atom_width)
+    usual = usual_width(frames, found, atom_width) if fit else _positive("atom_width", atom_width)
     intensity, width, background = np.full((3, len(found)), np.nan)
     for frame in np.unique(found.frame):
         here = found.frame == frame

@@ -134,9 +134,27 @@ def resolve_time_axis(signal: BaseSignal, time_axis="auto"):
     return chosen
 
 
+def quantity(signal: BaseSignal) -> str:
+    """What the intensities are, with their unit where the metadata know it; may be empty."""
+    return str(signal.metadata.get_item("Signal.quantity", "") or "")
+
+
 def axis_name(axis) -> str:
     """Name of an axis for messages and provenance; its place where it has none."""
     return axis.name if isinstance(axis.name, str) else f"axis {axis.index_in_axes_manager}"
+
+
+def image_axes(signal: BaseSignal) -> tuple[tuple[float, float, str | None], ...]:
+    """Offset, scale and units (None where it has none) of the y and the x axis of the images."""
+    found = []
+    for axis in sorted(signal.axes_manager.signal_axes, key=lambda axis: axis.index_in_array):
+        units = axis.units if isinstance(axis.units, str) and axis.units.strip() else None
+        if axis.is_uniform:
+            found.append((float(axis.offset), float(axis.scale), units))
+        else:  # positions on a bent axis would need a table: its ends are right
+            first, last = float(axis.axis[0]), float(axis.axis[-1])
+            found.append((first, (last - first) / max(axis.size - 1, 1), units))
+    return tuple(found)
 
 
 # Data to arrays and back
@@ -152,6 +170,12 @@ def _array_order(signal: BaseSignal, time_axis) -> tuple[int, ...]:
     return (*navigation, *sorted(manager.signal_indices_in_array))
 
 
+def frame_axes(signal: BaseSignal, time_axis=None) -> list:
+    """Navigation axes in the order in which :func:`stack_frames` has them."""
+    axes = {axis.index_in_array: axis for axis in signal.axes_manager.navigation_axes}
+    return [axes[number] for number in _array_order(signal, time_axis)[:-2]]
+
+
 def stack_frames(
     signal: BaseSignal, time_axis=None, data: np.ndarray | None = None
 ) -> np.ndarray | da.Array:
@@ -164,6 +188,25 @@ def stack_frames(
         data = np.where(data.mask, np.nan, data.data)  # as HyperSpy does for lazy signals
     data = data.transpose(_array_order(signal, time_axis))
     return data if data.ndim > 2 else data[None]
+
+
+def navigation_shape(signal: BaseSignal) -> tuple[int, ...]:
+    """Lengths of the navigation axes in the order of the array."""
+    return tuple(
+        signal.data.shape[i] for i in sorted(signal.axes_manager.navigation_indices_in_array)
+    )
+
+
+def frame_numbers(signal: BaseSignal, time_axis=None) -> np.ndarray:
+    """Numbers of the frames of :func:`stack_frames`, one after another, counted in the order of the array."""
+    shape = navigation_shape(signal)
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    if time_axis is not None:
+        place = sorted(signal.axes_manager.navigation_indices_in_array).index(
+            time_axis.index_in_array
+        )
+        numbers = np.moveaxis(numbers, place, -1)
+    return numbers.ravel()
 
 
 def unstack_frames(frames: da.Array, signal: BaseSignal, time_axis=None) -> da.Array:
