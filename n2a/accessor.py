@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from hyperspy.api.signals import Signal1D, Signal2D
 
+    from n2a.atoms import AtomMap
     from n2a.model import Noise2Atom
 
 
@@ -41,7 +42,7 @@ class Accessor:
         self._signal = signal
 
     def __repr__(self) -> str:
-        return f"<n2a of {self._signal!r}: denoise, css, simulate_like>"
+        return f"<n2a of {self._signal!r}: denoise, css, atom_map, simulate_like>"
 
     def denoise(
         self,
@@ -173,6 +174,82 @@ class Accessor:
             self._signal,
             lag=lag,
             data_range=data_range,
+            time_axis=time_axis,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
+
+    def atom_map(
+        self,
+        raw: BaseSignal | None = None,
+        threshold: float | None = None,
+        *,
+        atom_width: float | None = None,
+        contrast: str = "auto",
+        background: bool | None = None,
+        neighbours: int = 0,
+        false_rate: float = 0.05,
+        unseen: bool = False,
+        time_axis="auto",
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> AtomMap:
+        """Find the atoms of these denoised images, and what the raw counts say of each.
+
+        Parameters
+        ----------
+        raw
+            The frames as recorded. Default: the support by the counts is left out.
+        threshold
+            Least height of an atom above its background. Default: a fifth of the usual height, and with `raw` above
+            what noise makes.
+        atom_width
+            Standard deviation of an atom in px. Default: recorded by the denoising, or measured.
+        contrast
+            "bright" or "dark" atoms in `raw`, or "auto".
+        background
+            Whether these images have their background. Default: as recorded by the denoising, else True.
+        neighbours
+            Raw frames before and after that may speak for an atom as well.
+        false_rate
+            Expected part of noise among the supported atoms of a frame.
+        unseen
+            True when the denoised images were not computed from `raw`.
+        time_axis
+            Navigation axis of the `neighbours`.
+        show_progressbar
+            Default: HyperSpy's preference.
+        num_workers
+            Number of dask threads. Default: dask's.
+
+        Returns
+        -------
+        AtomMap
+            A table with a row per atom, positions as atomap takes them, and an overlay.
+
+        See Also
+        --------
+        n2a.atom_map : The same for any signal or array, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
+        >>> denoised = noisy.n2a.denoise(show_progressbar=False)
+        >>> atoms = denoised.n2a.atom_map(noisy, show_progressbar=False)
+        """
+        from n2a.atoms import atom_map
+
+        return atom_map(
+            self._signal,
+            raw,
+            threshold,
+            atom_width=atom_width,
+            contrast=contrast,
+            background=background,
+            neighbours=neighbours,
+            false_rate=false_rate,
+            unseen=unseen,
             time_axis=time_axis,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
