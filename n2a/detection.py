@@ -16,6 +16,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, grey_opening,
 from scipy.spatial import cKDTree
 from scipy.special import gammainc, ndtr, ndtri
 
+from n2a.means import check_positive, real_frames
 from n2a.noise import Noise, estimate_noise, scan_covariance
 from n2a.spots import REACH, Spots
 
@@ -230,7 +231,7 @@ def match_positions(found: Detections, truth: Detections, tolerance: float) -> M
     >>> pairs.found, pairs.truth, round(pairs.rms, 6), pairs.recall
     (array([0]), array([0]), 0.5, 0.5)
     """
-    tolerance = _positive("tolerance", tolerance)
+    tolerance = check_positive("tolerance", tolerance)
     pairs = []
     for frame in np.intersect1d(found.frame, truth.frame):
         mine, theirs = (np.flatnonzero(each.frame == frame) for each in (found, truth))
@@ -297,7 +298,7 @@ def detect(
     (array([20.3]), array([30.6]))
     """
     frames = _frames("frames", frames)
-    atom_width = _positive("atom_width", atom_width)
+    atom_width = check_positive("atom_width", atom_width)
     missing = ~np.isfinite(frames)
     holes = missing.any()
     if holes:
@@ -385,7 +386,9 @@ def measure(
     (True, array([2.2]))
     """
     frames = _frames("frames", frames)
-    usual = usual_width(frames, found, atom_width) if fit else _positive("atom_width", atom_width)
+    usual = (
+        usual_width(frames, found, atom_width) if fit else check_positive("atom_width", atom_width)
+    )
     intensity, width, background = np.full((3, len(found)), np.nan)
     for frame in np.unique(found.frame):
         here = found.frame == frame
@@ -440,7 +443,7 @@ def refine(frames: ArrayLike, found: Detections, atom_width: float) -> Detection
     (array([20.32]), array([30.64]))
     """
     frames = _frames("frames", frames)
-    atom_width = _positive("atom_width", atom_width)
+    atom_width = check_positive("atom_width", atom_width)
     row, column = found.row.copy(), found.column.copy()
     for frame in np.unique(found.frame):
         here = np.flatnonzero(found.frame == frame)
@@ -479,7 +482,7 @@ def usual_width(frames: ArrayLike, found: Detections, atom_width: float) -> floa
     2.2
     """
     frames = _frames("frames", frames)
-    guess = width = _positive("atom_width", atom_width)
+    guess = width = check_positive("atom_width", atom_width)
     if not len(found):
         return guess
     numbers = np.unique(found.frame)
@@ -545,7 +548,7 @@ def local_background(frames: ArrayLike, atom_width: float) -> np.ndarray:
     True
     """
     frames = _frames("frames", frames)
-    atom_width = _positive("atom_width", atom_width)
+    atom_width = check_positive("atom_width", atom_width)
     missing = ~np.isfinite(frames)
     if missing.any():
         highest = np.where(missing, -np.inf, frames).max(axis=(1, 2), keepdims=True)
@@ -654,8 +657,8 @@ def log_likelihood(
             f"'expected' has shape {expected.shape}; expected that of 'raw', {raw.shape}. Select the same frames and "
             "the same region of both."
         )
-    atom_width = _positive("atom_width", atom_width)
-    false_rate = _positive("false_rate", false_rate)
+    atom_width = check_positive("atom_width", atom_width)
+    false_rate = check_positive("false_rate", false_rate)
     if noise is None:
         noise = noise_of(raw)
     if not (noise.gain > 0 or noise.offset > 0):
@@ -900,20 +903,9 @@ def _bend(u: np.ndarray, y: np.ndarray, span: float, slope: float) -> tuple[floa
 
 
 def _frames(name: str, array: ArrayLike) -> np.ndarray:
-    array = np.asarray(array)
-    if array.dtype.kind not in "uif" or array.ndim != 3 or array.size == 0:
+    frames = real_frames(name, array)
+    if frames.ndim != 3:
         raise ValueError(
-            f"'{name}' has dtype '{array.dtype}' and shape {array.shape}; expected real frames (n, y, x). Give a "
-            "single image as image[None]."
+            f"'{name}' has shape {frames.shape}; expected frames (n, y, x). Give a single image as image[None]."
         )
-    return array.astype(np.float64)
-
-
-def _positive(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"'{name}' is {value!r}; expected a positive, finite number.")
-    return number
+    return frames

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 SUPPORTED_COLOUR, UNSUPPORTED_COLOUR = "#56B4E9", "#E69F00"
 
 
-def show_image(axes: Axes, image: np.ndarray, scale: float = 1.0, units: str | None = None) -> None:
+def show_image(
+    axes: Axes,
+    image: np.ndarray,
+    scale: float = 1.0,
+    units: str | None = None,
+    region: tuple[float, float, float, float] | None = None,
+) -> None:
     """Draw an image (y, x) in grey with a scale bar; NaN are drawn as nothing.
 
     Parameters
@@ -25,12 +31,16 @@ def show_image(axes: Axes, image: np.ndarray, scale: float = 1.0, units: str | N
         Real.
     scale, units
         Pixel size and its units. Default: the bar is in pixels.
+    region
+        Left, right, top and bottom in px of the part that is shown. Default: all.
     """
     finite = image[np.isfinite(image)]
     low, high = np.percentile(finite, (0.5, 99.8)) if finite.size else (0, 1)
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), interpolation="nearest")
     axes.set_axis_off()
-    scale_bar(axes, image.shape[1], scale, units)
+    left, right, top, bottom = region or (0, image.shape[1], 0, image.shape[0])
+    axes.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5), autoscale_on=False)
+    scale_bar(axes, scale, units)
 
 
 def bar_length(width: float) -> float:
@@ -46,16 +56,17 @@ def bar_length(width: float) -> float:
     return float(power * max(step for step in (1, 2, 5) if step * power <= width / 4))
 
 
-def scale_bar(axes: Axes, width: int, scale: float = 1.0, units: str | None = None) -> None:
-    """Draw a scale bar with its length into the lower left corner of an image that is `width` pixels wide."""
+def scale_bar(axes: Axes, scale: float = 1.0, units: str | None = None) -> None:
+    """Draw a scale bar with its length into the lower left corner of an image, whose limits are final."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
     from matplotlib.patches import Rectangle
+    from matplotlib.transforms import Affine2D, blended_transform_factory
 
     scale = abs(scale) if units else 1.0
-    length = bar_length(width * scale)
-    bar = AuxTransformBox(axes.transData)
-    pixels = length / scale
-    bar.add_artist(Rectangle((0, 0), pixels, 0.012 * width, facecolor="white", linewidth=0))
+    length = bar_length(abs(float(np.diff(axes.get_xlim())[0])) * scale)
+    points = Affine2D().scale(axes.figure.dpi / 72)
+    bar = AuxTransformBox(blended_transform_factory(axes.transData, points))
+    bar.add_artist(Rectangle((0, 0), length / scale, 4, facecolor="white", linewidth=0))
     label = TextArea(f"{length:g} {units or 'px'}", textprops={"color": "white", "size": 10})
     box = AnchoredOffsetbox(
         "lower left",
@@ -64,7 +75,8 @@ def scale_bar(axes: Axes, width: int, scale: float = 1.0, units: str | None = No
         borderpad=0.5,
     )
     # Legible on bright atoms too.
-    box.patch.set(facecolor="black", alpha=0.55, linewidth=0)
+    box.patch.set(facecolor="black", alpha=0.6, linewidth=0)
+    box.set_zorder(5)  # above the markers
     axes.add_artist(box)
 
 
@@ -86,12 +98,8 @@ def mark_atoms(
         (~supported, 4, "D", UNSUPPORTED_COLOUR, "not supported"),
     ]
     # As broad as the markers leave room for.
-    to_points = (
-        72
-        / axes.figure.dpi
-        * abs(np.diff(axes.transData.transform([(0, 0), (radius, 0)]), axis=0)[0, 0])
-    )
-    line = float(np.clip(0.3 * to_points, 0.5, 1.6))
+    across = axes.get_window_extent().width * 72 / axes.figure.dpi
+    line = float(np.clip(0.25 * radius * across / abs(np.diff(axes.get_xlim())[0]), 0.6, 1.6))
     handles = []
     for chosen, corners, marker, colour, label in groups:
         if not known and marker == "D":
@@ -105,7 +113,8 @@ def mark_atoms(
                 facecolors="none",
                 edgecolors=colour,
                 linewidths=line * (1.6 if marker == "D" else 1.0),
-            )
+            ),
+            autolim=False,
         )
         handles.append(
             Line2D(
