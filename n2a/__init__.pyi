@@ -8,4 +8,5 @@ from .simulator import acquire as acquire
 from .simulator import atoms_of as atoms_of
 from .simulator import simulate as simulate
 from .simulator import simulate_like as simulate_like
+from .spread import uncertainty as uncertainty
 from .training import train as train

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
-#: Least height of an atom, as a part of the usual height, where no threshold is given. A single sulphur atom has 0.19 of
-#: the intensity of molybdenum.
+#: Least height of an atom, as a part of the usual height, where no threshold is given: less than the 0.19 that a single
+#: sulphur atom has of molybdenum.
 FRACTION = 0.15
 #: Least height in standard deviations of what noise makes of an atom's height in one raw frame.
 CLAIM = 2.0
