@@ -42,7 +42,7 @@ class Accessor:
         self._signal = signal
 
     def __repr__(self) -> str:
-        return f"<n2a of {self._signal!r}: denoise, css, atom_map, simulate_like>"
+        return f"<n2a of {self._signal!r}: denoise, css, atom_map, uncertainty, simulate_like>"
 
     def denoise(
         self,
@@ -201,7 +201,7 @@ class Accessor:
         raw
             The frames as recorded. Default: the support by the counts is left out.
         threshold
-            Least height of an atom above its background. Default: a fifth of the usual height, and with `raw` above
+            Least height of an atom above its background. Default: 0.15 of the usual height, and with `raw` above
             what noise makes.
         atom_width
             Standard deviation of an atom in px. Default: recorded by the denoising, or measured.
@@ -251,6 +251,79 @@ class Accessor:
             false_rate=false_rate,
             unseen=unseen,
             time_axis=time_axis,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
+
+    def uncertainty(
+        self,
+        model: Noise2Atom | str | Path | None = None,
+        draws: int = 8,
+        *,
+        method: str = "noise",
+        background: bool = False,
+        contrast: str = "auto",
+        atom_width: float | None = None,
+        time_axis="auto",
+        seed: int = 0,
+        lazy_output: bool | None = None,
+        device: str = "auto",
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> BaseSignal:
+        """Standard deviation of the denoised intensity of every pixel, for other noise on the same scene.
+
+        Parameters
+        ----------
+        model
+            A `Noise2Atom` model, the path of a saved one, or the name of weights in the box.
+            Default: the weights in the box.
+        draws
+            How often the series is denoised again.
+        method
+            "noise": with noise drawn anew; "flips": mirrored and turned.
+        background, contrast, atom_width, time_axis
+            As for `denoise`: which result the uncertainty is that of.
+        seed
+            The same seed gives the same result.
+        lazy_output
+            Whether the result is lazy. Default: as the signal.
+        device
+            Where the network runs: "auto", "cpu", "cuda", "cuda:1", "mps".
+        show_progressbar
+            Default: HyperSpy's preference.
+        num_workers
+            Number of dask threads. Default: dask's.
+
+        Returns
+        -------
+        hyperspy.api.signals.BaseSignal
+            float32, in the units of the signal. Scatter only: what is always wrong in the same way is not in it.
+
+        See Also
+        --------
+        n2a.uncertainty : The same for any signal, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=2, seed=1), dose=20, seed=1)
+        >>> spread = noisy.n2a.uncertainty(draws=2, show_progressbar=False)
+        """
+        from n2a.spread import uncertainty
+
+        return uncertainty(
+            self._signal,
+            model,
+            draws,
+            method=method,
+            background=background,
+            contrast=contrast,
+            atom_width=atom_width,
+            time_axis=time_axis,
+            seed=seed,
+            lazy_output=lazy_output,
+            device=device,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
