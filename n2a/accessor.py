@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from n2a.atoms import AtomMap
     from n2a.model import Noise2Atom
+    from n2a.widgets import Panel
 
 
 class Accessor:
@@ -42,7 +43,7 @@ class Accessor:
         self._signal = signal
 
     def __repr__(self) -> str:
-        return f"<n2a of {self._signal!r}: denoise, css, atom_map, uncertainty, simulate_like>"
+        return f"<n2a of {self._signal!r}: denoise, css, atom_map, uncertainty, gui, simulate_like>"
 
     def denoise(
         self,
@@ -254,6 +255,53 @@ class Accessor:
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
+
+    def gui(
+        self,
+        panel: str = "denoise",
+        *,
+        model: Noise2Atom | str | Path | None = None,
+        display: bool = True,
+        **options,
+    ) -> Panel:
+        """Show a panel to work with in a notebook (extra ``gui``).
+
+        Parameters
+        ----------
+        panel
+            "denoise".
+        model
+            To begin with: a `Noise2Atom` model, the path of a saved one, or the name of weights in the box. Default:
+            the weights in the box.
+        display
+            Whether to show it; if False it is only returned.
+        **options
+            ``atom_width``, ``time_axis`` and ``device`` of :func:`n2a.denoise`.
+
+        Returns
+        -------
+        Panel
+            Its `result` is the denoised signal, once the panel has made it.
+
+        Raises
+        ------
+        ImportError
+            If ipywidgets is not installed.
+        ValueError
+            If `panel` or an option is none of those named above.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=3, seed=1), dose=20, seed=1)
+        >>> panel = noisy.n2a.gui(display=False)
+        """
+        from n2a.widgets import make_panel
+
+        made = make_panel(self._signal, panel, model=model, **options)
+        if display:
+            made.show()
+        return made
 
     def uncertainty(
         self,
