@@ -84,6 +84,46 @@ def pgure_svt(
     >>> bool(np.std(pgure_svt(noisy) - truth) < 0.4 * np.std(noisy - truth))
     True
     """
+    frames, width, sizes = _open(frames, patch, length, search, step)
+    if threshold is not None and not threshold >= 0:
+        raise ValueError(f"threshold: expected a number of at least 0 or None, got {threshold!r}.")
+    if np.ptp(frames) == 0:
+        return frames
+    # Single precision is for what differs between patches, not for an offset.
+    mean = np.float32(frames.mean(dtype=np.float64))
+    frames = frames - mean
+    smooth = gaussian_filter(frames, (0, width, width))
+    drift = steady_drift(frames, width)
+    if threshold is None:
+        threshold = _best_threshold(frames, smooth, drift, sizes, seed)
+    return _restore(_follow(smooth, drift, *sizes), frames, sizes[0], [threshold])[0] + mean
+
+
+def choose_threshold(frames: ArrayLike, seed: int = 0) -> dict[str, float]:
+    """The arguments `threshold` and `patch` that :func:`pgure_svt` chooses for these frames.
+
+    Parameters
+    ----------
+    frames, seed
+        As for :func:`pgure_svt`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from n2a.pgure import choose_threshold
+    >>> noisy = np.random.default_rng(0).poisson(9.0, (6, 32, 32))
+    >>> sorted(choose_threshold(noisy))
+    ['patch', 'threshold']
+    """
+    frames, width, sizes = _open(frames)
+    frames = frames - np.float32(frames.mean(dtype=np.float64))
+    smooth = gaussian_filter(frames, (0, width, width))
+    threshold = _best_threshold(frames, smooth, steady_drift(frames, width), sizes, seed)
+    return {"threshold": threshold, "patch": sizes[0]}
+
+
+def _open(frames, patch=None, length=15, search=3, step=2):
+    """Frames, atom width and (patch, length, search, step), or a clear error."""
     frames = as_series(frames)
     if len(frames) < 3 or min(frames.shape[1:]) < 16:
         raise ValueError(
@@ -101,19 +141,7 @@ def pgure_svt(
     ):
         if not least <= value <= most:
             raise ValueError(f"{name}: expected {least} to {most}, got {value!r}.")
-    if threshold is not None and not threshold >= 0:
-        raise ValueError(f"threshold: expected a number of at least 0 or None, got {threshold!r}.")
-    if np.ptp(frames) == 0:
-        return frames
-    # Single precision is for what differs between patches, not for an offset.
-    mean = np.float32(frames.mean(dtype=np.float64))
-    frames = frames - mean
-    smooth = gaussian_filter(frames, (0, width, width))
-    drift = steady_drift(frames, width)
-    sizes = (patch, int(length), int(search), int(step))
-    if threshold is None:
-        threshold = _best_threshold(frames, smooth, drift, sizes, seed)
-    return _restore(_follow(smooth, drift, *sizes), frames, patch, [threshold])[0] + mean
+    return frames, width, (int(patch), int(length), int(search), int(step))
 
 
 def steady_drift(frames: np.ndarray, width: float) -> np.ndarray:

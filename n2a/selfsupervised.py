@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ from n2a.sampling import measure_atom_width
 
 if TYPE_CHECKING:
     import torch
+
+Denoiser = Callable[[np.ndarray], np.ndarray]
 
 _STEPS = 400
 _ROUND = 25  # steps with the same patches
@@ -72,6 +75,11 @@ def noise2noise(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.nda
     >>> noise2noise(noisy, steps=2).shape  # doctest: +SKIP
     (4, 64, 64)
     """
+    return train_noise2noise(frames, seed, steps)(frames)
+
+
+def train_noise2noise(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> Denoiser:
+    """The network of :func:`noise2noise`, as a function from frames to their total intensity."""
     frames = _check("noise2noise", frames, steps, 2)
     width = measure_atom_width(frames[:: -(-len(frames) // 16)]) or 2.0
     shape = frames.shape[1:]
@@ -105,7 +113,7 @@ def noise2noise(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.nda
             denoiser.train(
                 np.stack(inputs), np.stack(targets), held, epochs=number, learning_rate=rate
             )
-        return _infer(denoiser, frames)
+    return partial(_restore, network.eval(), scale, device)
 
 
 def noise2void(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.ndarray:
@@ -148,7 +156,12 @@ def noise2void(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.ndar
     >>> noise2void(noisy, steps=2).shape  # doctest: +SKIP
     (1, 64, 64)
     """
-    return _noise2void("noise2void", frames, seed, steps, lambda _: 0)
+    return train_noise2void(frames, seed, steps)(frames)
+
+
+def train_noise2void(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> Denoiser:
+    """The network of :func:`noise2void`, as a function from frames to their total intensity."""
+    return _train_noise2void(_check("noise2void", frames, steps, 1), seed, steps, 0)
 
 
 def structured_noise2void(
@@ -188,20 +201,22 @@ def structured_noise2void(
     >>> structured_noise2void(noisy, steps=2, reach=3).shape  # doctest: +SKIP
     (1, 64, 64)
     """
-    if reach is not None and not 1 <= reach <= 15:
+    return train_structured_noise2void(frames, seed, steps, reach)(frames)
+
+
+def train_structured_noise2void(
+    frames: ArrayLike, seed: int = 0, steps: int = _STEPS, reach: int | None = None
+) -> Denoiser:
+    """The network of :func:`structured_noise2void`, as a function from frames to their total intensity."""
+    frames = _check("structured_noise2void", frames, steps, 1)
+    if reach is None:
+        reach = int(np.clip(len(scan_correlation(frames)) // 2, 2, 8))
+    elif not 1 <= reach <= 15:
         raise ValueError(f"reach: expected 1 to 15 px or None, got {reach!r}.")
-
-    def measured(series: np.ndarray) -> int:
-        if reach is not None:
-            return int(reach)
-        return int(np.clip(len(scan_correlation(series)) // 2, 2, 8))
-
-    return _noise2void("structured_noise2void", frames, seed, steps, measured)
+    return _train_noise2void(frames, seed, steps, int(reach))
 
 
-def _noise2void(name, frames, seed, steps, reach) -> np.ndarray:
-    frames = _check(name, frames, steps, 1)
-    reach = reach(frames)
+def _train_noise2void(frames: np.ndarray, seed: int, steps: int, reach: int) -> Denoiser:
     edges = _edges(frames.shape[1:])
     rng = np.random.default_rng(seed)
     with _library(seed, frames) as (library, network, scale, device):
@@ -212,7 +227,7 @@ def _noise2void(name, frames, seed, steps, reach) -> np.ndarray:
                 patches, range(_HELD), epochs=number, learning_rate=rate,
                 mask_shape=[1, 2 * reach + 1], ratio_blind_spot=0.03,
             )  # fmt: skip
-        return _infer(denoiser, frames)
+    return partial(_restore, network.eval(), scale, device)
 
 
 def noise2self(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.ndarray:
@@ -257,6 +272,11 @@ def noise2self(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.ndar
     >>> noise2self(noisy, steps=2).shape  # doctest: +SKIP
     (1, 64, 64)
     """
+    return train_noise2self(frames, seed, steps)(frames)
+
+
+def train_noise2self(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> Denoiser:
+    """The network of :func:`noise2self`, as a function from frames to their total intensity."""
     frames = _check("noise2self", frames, steps, 1)
     edges = _edges(frames.shape[1:])
     rng = np.random.default_rng(seed)
@@ -271,26 +291,23 @@ def noise2self(frames: ArrayLike, seed: int = 0, steps: int = _STEPS) -> np.ndar
                 group["lr"] = rate
             for _ in range(number):
                 patches = np.stack([_patch(frames, edges, rng) for _ in range(_PATCHES - _HELD)])
-                noisy = torch.from_numpy(patches * scale.scale_inp - scale.bias_inp)
-                noisy = noisy[:, None].to(device, torch.float32)
+                noisy = _to_network(patches, scale, device)
                 hidden = _every_ninth(noisy, place)
                 place += 1
                 loss = ((network(_without(noisy, hidden)) - noisy)[..., hidden] ** 2).mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        network.eval()
-        result = np.empty_like(frames)
-        with torch.inference_mode():
-            for index, frame in enumerate(frames):
-                noisy = torch.from_numpy(frame * scale.scale_inp - scale.bias_inp)
-                noisy = noisy[None, None].to(device, torch.float32)
-                total = torch.zeros_like(noisy)
-                for place in range(_GRID**2):
-                    hidden = _every_ninth(noisy, place)
-                    total[..., hidden] = network(_without(noisy, hidden))[..., hidden]
-                result[index] = (total[0, 0].cpu().numpy() + scale.bias_out) / scale.scale_out
-    return result
+
+    def blind(noisy: torch.Tensor) -> torch.Tensor:
+        result = torch.zeros_like(noisy)
+        for place in range(_GRID**2):
+            hidden = _every_ninth(noisy, place)
+            result[..., hidden] = network(_without(noisy, hidden))[..., hidden]
+        return result
+
+    network.eval()
+    return partial(_restore, blind, scale, device)
 
 
 def _every_ninth(images: torch.Tensor, place: int) -> torch.Tensor:
@@ -401,13 +418,22 @@ def _library(seed: int, frames: np.ndarray):
         np.random.set_state(state)  # noqa: NPY002
 
 
-def _infer(denoiser, frames: np.ndarray) -> np.ndarray:
-    """The trained network on all frames, a few at a time."""
+def _to_network(frames: np.ndarray, scale, device: str) -> torch.Tensor:
+    import torch
+
+    scaled = np.asarray(frames * scale.scale_inp - scale.bias_inp, np.float32)
+    return torch.from_numpy(scaled)[:, None].to(device)
+
+
+def _restore(network, scale, device: str, frames: ArrayLike) -> np.ndarray:
+    """Frames through a network, a few at a time, in their own units."""
+    import torch
+
+    frames = as_series(frames)
     count = max(1, _AT_ONCE // frames[0].size)
     parts = []
-    for start in range(0, len(frames), count):
-        part = frames[start : start + count]
-        # Of the denoiser itself: that of Noise2Noise wants repetitions on an axis of their own.
-        whole = type(denoiser).__mro__[1].infer(denoiser, part)
-        parts.append(np.asarray(whole, np.float32).reshape(part.shape))
-    return np.concatenate(parts)
+    with torch.inference_mode():
+        for start in range(0, len(frames), count):
+            result = network(_to_network(frames[start : start + count], scale, device))
+            parts.append((result[:, 0].cpu().numpy() + scale.bias_out) / scale.scale_out)
+    return np.concatenate(parts).astype(np.float32)
