@@ -25,6 +25,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "book" / "notebooks"
+FOLDED = 15  # lines of code
 LIBRARIES = ("hyperspy", "matplotlib", "numpy", "scikit-image", "torch")
 
 
@@ -33,7 +34,12 @@ def inputs(notebook: Path, parameters: dict) -> str:
     total = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     package = ROOT / "n2a"
     files = [p for p in package.rglob("*") if p.suffix in (".py", ".pyi", ".safetensors")]
-    for path in [notebook, *sorted(files), *sorted((ROOT / "data_manifest").glob("*.yaml"))]:
+    for path in [
+        Path(__file__),
+        notebook,
+        *sorted(files),
+        *sorted((ROOT / "data_manifest").glob("*.yaml")),
+    ]:
         total.update(path.read_bytes())
     for name in LIBRARIES:
         total.update(f"{name} {version(name)}".encode())
@@ -67,6 +73,10 @@ def execute(name: str, parameters: dict, force: bool) -> None:
     made.metadata.pop("papermill", None)
     for cell in made.cells:
         cell.metadata.pop("papermill", None)
+        # Long code that draws a figure is folded away: on a page the figure is what counts.
+        if cell.cell_type == "code" and cell.source.count("\n") >= FOLDED and cell.outputs:
+            tags = cell.metadata.setdefault("tags", [])
+            tags += ["hide-input"] * ("hide-input" not in tags)
     page.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(made, page)
     print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
