@@ -376,12 +376,13 @@ class _Run:
             }
         )
         trained = verdict in ("better", "not judged") or (keep and _finite(network))
+        training["words"] = _sentence(verdict, problem, gain, trained)
         _logger.warning(
             "Trained on %s, %d steps in %.0f s. %s",
             device,
             self.step,
             self.seconds,
-            _sentence(verdict, problem, gain, trained),
+            training["words"],
         )
         name = f"{self.facts['preset']}, trained" if trained else box.name
         return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)

@@ -109,6 +109,7 @@ class TestVerdict:
         assert model.verdict in ("no better", "collapsed")
         assert model.digest == get_model().digest
         assert "started from are returned" in caplog.text
+        assert model.training["words"] in caplog.text
         kept = train(keep=True, **spoilt)
         assert kept.verdict == model.verdict
         assert kept.digest != model.digest
