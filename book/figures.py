@@ -168,8 +168,8 @@ def similarity() -> None:
     left.plot(*points["raw"], "s", color="0.4", label="raw")
     left.plot(*points["n2a"], "*", color="#D55E00", ms=13, label="n2a")
     left.axvline(truth_css, color="0.4", ls="--", lw=1)
-    left.annotate("CSS of the truth", (truth_css, left.get_ylim()[0]), (-4, 3), textcoords="offset points",
-                  rotation=90, ha="right", fontsize=9, color="0.3")  # fmt: skip
+    left.annotate("CSS of\nthe truth", (truth_css, 30), (-5, 0), textcoords="offset points",
+                  ha="right", va="center", fontsize=9, color="0.3")  # fmt: skip
     left.set(xlabel="CSS (higher is more alike)", ylabel="PSNR to the truth (dB)")
     left.legend(frameon=False, fontsize=9, loc="upper left")
     widest = int(np.argmax([r[1] for r in rows]))
@@ -181,7 +181,8 @@ def similarity() -> None:
             f"truth\nCSS {truth_css:.3f}": truth.data[3],
         }.items(),
     ):
-        show(ax, series, image, (low, high), title, bar="truth" in title)
+        grey = None if "blur" in title else (low, high)  # or else there is nothing to be seen
+        show(ax, series, image, grey, title, bar="truth" in title)
     save(fig, "css")
 
 
