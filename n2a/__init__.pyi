@@ -1,5 +1,6 @@
 from . import datasets as datasets
 from .atoms import atom_map as atom_map
+from .comparison import compare as compare
 from .denoising import denoise as denoise
 from .model import Noise2Atom as Noise2Atom
 from .model import get_model as get_model

@@ -13,12 +13,14 @@ from hyperspy.signal import BaseSignal
 from n2a.signals import unsuitable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from hyperspy.api.signals import Signal1D, Signal2D
 
     from n2a.atoms import AtomMap
+    from n2a.comparison import Comparison
     from n2a.model import Noise2Atom
     from n2a.widgets import Panel
 
@@ -43,7 +45,7 @@ class Accessor:
         self._signal = signal
 
     def __repr__(self) -> str:
-        return f"<n2a of {self._signal!r}: denoise, css, atom_map, uncertainty, gui, simulate_like>"
+        return f"<n2a of {self._signal!r}: denoise, css, atom_map, uncertainty, gui, compare, simulate_like>"
 
     def denoise(
         self,
@@ -374,6 +376,70 @@ class Accessor:
             device=device,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
+        )
+
+    def compare(
+        self,
+        methods=("gaussian", "svd", "n2a"),
+        truth: BaseSignal | np.ndarray | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        rerun: bool = True,
+        max_time: float = 600.0,
+        time_axis="auto",
+        seed: int = 0,
+        show_progressbar: bool | None = None,
+    ) -> Comparison:
+        """Denoise the series by several methods, and judge all of them alike.
+
+        Parameters
+        ----------
+        methods
+            Names ("gaussian", "bm3d", "noise2void", "n2a", "n2a-trained", ...), models, functions, finished signals;
+            a mapping gives them names.
+        truth
+            The scene, where it is known.
+        names
+            Names for the table, one for each method.
+        rerun
+            Whether the reports may run each method again on parts of the data.
+        max_time
+            Budget in seconds of each training.
+        time_axis
+            As for `denoise`.
+        seed
+            Of everything random.
+        show_progressbar
+            Default: HyperSpy's preference.
+
+        Returns
+        -------
+        Comparison
+            Table and figure, the best first; ``comparison["gaussian"]`` is a signal.
+
+        See Also
+        --------
+        n2a.compare : The same for any signal, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=4, seed=1), dose=20, seed=1)
+        >>> list(noisy.n2a.compare("gaussian", show_progressbar=False))
+        ['gaussian']
+        """
+        from n2a.comparison import compare
+
+        return compare(
+            self._signal,
+            methods,
+            truth,
+            names=names,
+            rerun=rerun,
+            max_time=max_time,
+            time_axis=time_axis,
+            seed=seed,
+            show_progressbar=show_progressbar,
         )
 
     def simulate_like(
