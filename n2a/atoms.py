@@ -492,13 +492,14 @@ class AtomMap:
     Attributes
     ----------
     table : numpy.ndarray
-        Structured, one row per atom. ``frame``: number of the frame, counting through the navigation axes as the array
-        has them (0 for a single image); ``row``, ``column``: position in px; ``y``, ``x``: the same on the axes of the
-        signal; ``intensity``: sum over the pixels above the background; ``height``: highest pixel above the background;
-        ``width``: standard deviation in px. With raw frames also ``log_likelihood``: mean log likelihood ratio of the
-        pixels around the atom; ``significance``: how far the counts rise there, in standard deviations of noise;
-        ``supported``: whether the counts support the atom. Intensities are positive for dark atoms too, in the units of
-        the series; NaN where too little of an atom was measured.
+        Structured, one row per atom, frame by frame, from the highest down. ``frame``: number of the frame, counting
+        through the navigation axes as the array has them (0 for a single image); ``row``, ``column``: position in px;
+        ``y``, ``x``: the same on the axes of the signal; ``intensity``: sum over the pixels above the background;
+        ``height``: highest pixel above the background; ``width``: standard deviation in px. With raw frames also
+        ``log_likelihood``: mean log likelihood ratio of the pixels around the atom; ``significance``: how far the
+        counts rise there, in standard deviations of noise; ``supported``: whether the counts support the atom.
+        Intensities are positive for dark atoms too, in the units of the series; NaN where too little of an atom was
+        measured.
     atom_width : float
         Usual standard deviation of the atoms in px.
     threshold : float
