@@ -28,7 +28,6 @@ help:
 	@echo 'make install                        set up for development, in $(VENV)'
 	@echo 'make lint, make format              check, or put right, style and notebooks'
 	@echo 'make book                           the documentation, in book/_build/html'
-	@echo 'make book-vendor                    before it: what its pages need to be read without a network (needs npm)'
 	@echo 'make bench                          tables of quality and speed'
 	@echo 'make clean                          remove the environment and what was built'
 	@echo 'Another Python: make demo PYTHON=python3.12'
@@ -86,15 +85,18 @@ bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/quality.py
 	$(BIN)/python tests/benchmarks/speed.py
 
+VENDOR := book/_vendor/vendor
+
 book: $(VENV)/.book
+	@[ -d $(VENDOR) ] || $(MAKE) --no-print-directory book-vendor || echo 'make book: without npm the pages load MathJax and widgets from their public servers'
 	$(BIN)/python book/execute.py
 	$(BIN)/python book/figures.py
 	$(BIN)/jupyter-book build -W --keep-going book
 
-# MathJax, require.js and the embedder of the widgets, which pages otherwise load from their public servers.
-VENDOR := book/_vendor/vendor
+# MathJax, require.js and the embedder of the widgets: with them the pages are whole without a network.
 book-vendor:
-	rm -rf book/_vendor build/vendor && mkdir -p $(VENDOR)/mathjax build/vendor
+	@command -v npm > /dev/null
+	rm -rf book/_vendor build/vendor && mkdir -p build/vendor
 	cd build/vendor && npm pack --silent mathjax@3.2.2 requirejs@2.3.8 @jupyter-widgets/html-manager@1.0.15
 	cd build/vendor && for one in *.tgz; do mkdir "$${one%.tgz}" && tar -xzf "$$one" -C "$${one%.tgz}" --strip-components 1; done
 	mkdir -p $(VENDOR)/mathjax/output/chtml

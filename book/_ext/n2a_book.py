@@ -5,7 +5,7 @@
   include (data sets, parameters of the notebooks), so that none of them can go stale.
 - Links into the documentation of HyperSpy, NumPy and Python need their inventories from the network; without one there
   is an empty inventory in their place, so that there are fewer links and no warning.
-- With files in ``_vendor/`` (`make book-vendor`) the pages show mathematics and widgets without a network.
+- With files in ``_vendor/``, which `make book` fetches where npm is at hand, the pages show mathematics and widgets without a network.
 """
 
 from __future__ import annotations
