@@ -89,9 +89,11 @@ def uncertainty(
     Notes
     -----
     It is the scatter of the result, not its error: what is always wrong in the same way, for example an atom that is
-    never found, a scene that moves faster than the frames, an atom that the network adds where there is none, has
-    no scatter. It is small on empty background, because the network puts noise to zero there. For what the counts say
-    of an atom see :func:`n2a.atom_map`.
+    never found, a scene that moves faster than the frames, an atom that the network adds where there is none, has no
+    scatter. On simulated crystals and clusters of 2 to 50 counts per pixel the root-mean-square error on atoms was
+    1.2 to 2.1 times the uncertainty ("flips": 1.9 to 3.1 times), more at more counts. It is small on empty
+    background, because the network puts noise to zero there. For what the counts say of an atom see
+    :func:`n2a.atom_map`.
 
     Noise is drawn as Poisson counts in the gain of the series, shifted so that read-out noise is in it, and correlated
     along the scan lines as in the series; normally distributed where no gain can be told.
