@@ -2,8 +2,14 @@ from . import datasets as datasets
 from .atoms import atom_map as atom_map
 from .comparison import compare as compare
 from .denoising import denoise as denoise
+from .measures import frc as frc
+from .measures import linearity as linearity
+from .measures import residual_whiteness as residual_whiteness
+from .measures import umse as umse
+from .measures import upsnr as upsnr
 from .model import Noise2Atom as Noise2Atom
 from .model import get_model as get_model
+from .reporting import report as report
 from .similarity import css as css
 from .simulator import acquire as acquire
 from .simulator import atoms_of as atoms_of

@@ -13,7 +13,7 @@ from hyperspy.signal import BaseSignal
 from n2a.signals import unsuitable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from n2a.atoms import AtomMap
     from n2a.comparison import Comparison
     from n2a.model import Noise2Atom
+    from n2a.reporting import Report
     from n2a.widgets import Panel
 
 
@@ -45,7 +46,7 @@ class Accessor:
         self._signal = signal
 
     def __repr__(self) -> str:
-        return f"<n2a of {self._signal!r}: denoise, css, atom_map, uncertainty, gui, compare, simulate_like>"
+        return f"<n2a of {self._signal!r}: denoise, css, report, atom_map, uncertainty, gui, compare, simulate_like>"
 
     def denoise(
         self,
@@ -181,6 +182,48 @@ class Accessor:
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
+
+    def report(
+        self,
+        denoised: BaseSignal,
+        model: Noise2Atom | str | Path | Callable | None = None,
+        truth: BaseSignal | None = None,
+        *,
+        time_axis="auto",
+    ) -> Report:
+        """Say whether a denoised version of this series may be believed, and why.
+
+        Parameters
+        ----------
+        denoised
+            The result for this series.
+        model
+            The method itself: a model, its path, or a function of frames (n, y, x). Default: the weights in the box, if
+            the result names them.
+        truth
+            The scene, where it is known.
+        time_axis
+            Navigation axis along which frames follow each other.
+
+        Returns
+        -------
+        Report
+            Verdicts in short, lines with sources and blind spots, one figure.
+
+        See Also
+        --------
+        n2a.report : The same for any signal or array, with all details.
+
+        Examples
+        --------
+        >>> import n2a
+        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=8, seed=1), dose=20, seed=1)
+        >>> noisy.n2a.report(noisy.n2a.denoise(show_progressbar=False)).verdicts
+        ['fine']
+        """
+        from n2a.reporting import report
+
+        return report(self._signal, denoised, model, truth, time_axis=time_axis)
 
     def atom_map(
         self,

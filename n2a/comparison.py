@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from n2a.lines import Line
     from n2a.model import Noise2Atom
-    from n2a.report import Report
+    from n2a.reporting import Report
 
     Method = str | os.PathLike | Noise2Atom | BaseSignal | Callable
 
@@ -551,7 +551,7 @@ class _Bench:
         return entry
 
     def judge(self, entry: Entry, truth, rerun: bool) -> None:
-        from n2a.report import report
+        from n2a.reporting import report
 
         try:
             entry.report = report(

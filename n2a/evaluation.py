@@ -113,8 +113,13 @@ def upsnr(
     >>> abs(upsnr(truth + 3, a, b, c, data_range=30) - 20) < 1
     True
     """
+    check_positive("data_range", data_range)
+    return decibels(data_range, umse(denoised, a, b, c, mask))
+
+
+def decibels(data_range: float, error: Estimate) -> float:
+    """Peak signal-to-noise ratio in dB of an estimated mean squared error, or a ValueError where there is none."""
     data_range = check_positive("data_range", data_range)
-    error = umse(denoised, a, b, c, mask)
     if error.value <= 0:
         raise ValueError(
             f"uPSNR does not exist: the estimated error uMSE is {error.value:.3g} with a standard error of "

@@ -15,6 +15,8 @@ from n2a.noise import Noise
 FEWEST = 12  # columns: fewer define no curve
 #: Atom widths between neighbours below which their intensities cannot be told apart.
 APART = 2.5
+#: Lower maxima are not taken for columns, as a part of the height of the bright ones.
+LEAST_HEIGHT = 0.2
 
 
 class Proportion(NamedTuple):

@@ -326,6 +326,20 @@ class Budget:
         )
         return Estimate((value + self.outside) / self.pixels, np.sqrt(variance) / self.pixels)
 
+    def least_error(self) -> Estimate | None:
+        """Mean squared error per pixel, or less where a method looks at several frames; None without unseen frames.
+
+        ``F² - 2 FX + X²``, with FX as the unseen frames tell it: they say too much of it where a method mixes frames.
+        """
+        if not self._still_terms:
+            return None
+        part, error = self.transfer()
+        value = (self.power + (1 - 2 * part) * self.structure).sum()
+        spread = 2 * error * self.structure
+        every = np.ones(RINGS, bool)
+        variance = np.sum(spread**2) + self._noise_variance(every)
+        return Estimate((value + self.outside) / self.pixels, np.sqrt(variance) / self.pixels)
+
     def reference_error(self) -> float:
         """Mean squared error per pixel of the best linear filter of single frames."""
         return float(self.reference.sum() / max(self.pixels, 1))

@@ -331,6 +331,18 @@ def same_layout(a: BaseSignal, b: BaseSignal) -> bool:
     )
 
 
+def other_calibration(a: BaseSignal, b: BaseSignal) -> str | None:
+    """How the image axes of two signals of one layout differ in scale or units; None where they agree."""
+    for first, second in zip(a.axes_manager.signal_axes, b.axes_manager.signal_axes, strict=True):
+        if not (first.is_uniform and second.is_uniform):
+            continue
+        if str(first.units) != str(second.units) or not math.isclose(
+            first.scale, second.scale, rel_tol=1e-3
+        ):
+            return f"{first.scale:g} {first.units} against {second.scale:g} {second.units}"
+    return None
+
+
 def overwrite(target: BaseSignal, new: BaseSignal) -> None:
     """Give `target` the data and the provenance of `new`, and tell its plots and listeners."""
     replace_data(target, new.data)

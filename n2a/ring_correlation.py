@@ -134,7 +134,7 @@ def frc(
     --------
     >>> import numpy as np
     >>> from scipy.ndimage import gaussian_filter
-    >>> from n2a.frc import frc
+    >>> from n2a.ring_correlation import frc
     >>> rng = np.random.default_rng(0)
     >>> scene = 20 * gaussian_filter(rng.normal(size=(128, 128)), 3)
     >>> noisy = scene + rng.normal(size=(2, 128, 128))

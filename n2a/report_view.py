@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a report looks: as text, in Jupyter, and as one figure."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from n2a.judging import Findings
+    from n2a.lines import Line
+    from n2a.reporting import Report
+
+_SIGNS = {"good": "✓", "bad": "✗", "unknown": "·"}
+# Okabe and Ito: told apart by all common kinds of colour vision, and in grey.
+_RESULT, _REFERENCE, _RAW = "#0072B2", "#E69F00", "0.45"
+_CROP = 256  # px of a frame that a figure shows
+
+# By `currentColor` alone, so that both themes of a notebook will do.
+_STYLE = """
+.n2a-report {font-size: 13px; max-width: 60em}
+.n2a-report table {border-collapse: collapse; width: 100%}
+.n2a-report td, .n2a-report th {text-align: left !important; vertical-align: top; padding: 2px 8px 2px 0;
+ border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); background: none !important}
+.n2a-report td.value {white-space: nowrap; font-variant-numeric: tabular-nums}
+.n2a-report tr.bad td {font-weight: bold}
+.n2a-report summary {cursor: pointer}
+.n2a-report details div {opacity: .8; font-weight: normal; max-width: 45em}
+.n2a-report .scroll {overflow-x: auto}
+"""
+
+
+def value_text(line: Line) -> str:
+    """Value, error and unit of a line; what is missing is "unknown"."""
+    if line.value is None:
+        return "unknown"
+    unit = f" {line.unit}" if line.unit else ""
+    if line.error is None or not np.isfinite(line.error):
+        return f"{line.value:.4g}{unit}"
+    # As many places as the first two digits of the error need.
+    if line.error > 0:
+        places = max(0, min(6, 1 - int(np.floor(np.log10(line.error)))))
+        if places or abs(line.value) < 1e4:
+            return f"{line.value:.{places}f} ± {line.error:.2g}{unit}"
+    return f"{line.value:.4g} ± {line.error:.2g}{unit}"
+
+
+def to_text(report: Report) -> str:
+    """Report for a terminal."""
+    verdicts = ", ".join(report.verdicts) or "not judged"
+    parts = [f"Report on {report.frames}: {verdicts}"]
+    for message in report.messages:
+        parts += textwrap.wrap(message, 110, initial_indent="! ", subsequent_indent="  ")
+    width = max((len(line.name) for line in report.lines), default=0)
+    for line in report.lines:
+        told = value_text(line)
+        if line.value is None and line.remark:
+            told += f": {line.remark}"
+        first = f"  {_SIGNS[line.judgement]} {line.name:{width}}  "
+        parts += textwrap.wrap(told, 118, initial_indent=first, subsequent_indent=" " * len(first))
+    if report.lines:
+        parts.append(
+            "  ✓ good  ✗ bad  · a reference, or not to be told; report['css'] has source and blind spot"
+        )
+    return "\n".join(parts)
+
+
+def to_html(report: Report) -> str:
+    """Report for Jupyter: a table whose rows open."""
+    verdicts = ", ".join(report.verdicts) or "not judged"
+    title = f" of {html.escape(report.title)}" if report.title else ""
+    parts = [
+        f"<style>{_STYLE}</style><div class='n2a-report'>",
+        f"<p><b>Report{title}: {html.escape(verdicts)}</b> ({html.escape(report.frames)})</p>",
+    ]
+    if report.messages:
+        items = "".join(f"<li>{html.escape(message)}</li>" for message in report.messages)
+        parts.append(f"<ul>{items}</ul>")
+    if report.lines:
+        rows = "".join(_row(line) for line in report.lines)
+        parts.append(
+            "<div class='scroll'><table><thead><tr><th></th><th>measure</th><th>value</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+    return "".join([*parts, "</div>"])
+
+
+def _row(line: Line) -> str:
+    facts = [("good", line.good), ("cannot see", line.blind), ("from", line.source)]
+    if line.remark:
+        facts.append(("remark", line.remark))
+    told = "".join(f"<div>{name}: {html.escape(text)}</div>" for name, text in facts if text)
+    sign, label = _SIGNS[line.judgement], line.judgement
+    return (
+        f"<tr class='{label}'><td title='{label}' aria-label='{label}'>{sign}</td>"
+        f"<td><details><summary>{html.escape(line.name)}</summary>{told}</details></td>"
+        f"<td class='value'>{html.escape(value_text(line))}</td></tr>"
+    )
+
+
+def draw(findings: Findings, title: str = "", figure: Figure | None = None) -> Figure:
+    """One figure: a frame before and after, what was taken away, and the curves behind the lines."""
+    made = figure is None
+    if made:
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure()
+    figure.set_size_inches(10, 5.6)
+    figure.set_layout_engine("constrained")
+    verdicts = ", ".join(findings.verdicts)
+    figure.suptitle(f"{title}: {verdicts}" if title else verdicts, x=0.01, ha="left", fontsize=11)
+    axes = figure.subplots(2, 4)
+    pictures = findings.pictures
+    _draw_images(axes[0], pictures)
+    _draw_frc(axes[1, 0], pictures)
+    _draw_css(axes[1, 1], pictures)
+    _draw_intensities(axes[1, 2], pictures)
+    _draw_lines(axes[1, 3], findings)
+    if made:
+        import matplotlib
+        import matplotlib.pyplot as plt
+
+        if "inline" in matplotlib.get_backend():  # shown as the result of a cell only
+            plt.close(figure)
+    return figure
+
+
+def _draw_images(axes: list[Axes], pictures: dict) -> None:
+    crop = tuple(
+        slice((n - min(n, _CROP)) // 2, (n + min(n, _CROP)) // 2) for n in pictures["raw"].shape
+    )
+    low, high = np.percentile(pictures["denoised"][crop], (0.5, 99.8))
+    room = 0.25 * (high - low)
+    for place, key, limits, name in (
+        (axes[0], "raw", (low - room, high + room), "raw"),
+        (axes[1], "denoised", (low - room, high + room), "denoised"),
+        (axes[2], "residual", None, "raw − denoised"),
+    ):
+        image = pictures[key][crop]
+        if limits is None:
+            most = np.percentile(np.abs(image), 99.5) or 1.0
+            limits = -most, most
+        place.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+        place.set_title(name, loc="left", fontsize=9)
+        place.set_axis_off()
+    _scale_bar(axes[0], pictures["raw"][crop].shape[1], pictures["pixel_size"])
+    power = pictures["spectrum"]
+    low, high = np.percentile(power, (5, 99.9))
+    axes[3].imshow(
+        np.log(np.maximum(power, 1e-300)), cmap="gray", extent=(-0.5, 0.5, 0.5, -0.5),
+        vmin=np.log(max(low, 1e-300)), vmax=np.log(max(high, 1e-299)), interpolation="nearest",
+    )  # fmt: skip
+    axes[3].set_title("spectrum of the residual, log", loc="left", fontsize=9)
+    axes[3].set_xticks([-0.5, 0, 0.5])
+    axes[3].set_yticks([])
+    axes[3].set_xlabel("cycles per px", fontsize=8)
+    axes[3].tick_params(labelsize=8)
+
+
+def _scale_bar(axes: Axes, width: int, pixel_size: float | None) -> None:
+    if pixel_size is None:
+        return
+    wanted = width * pixel_size / 4
+    power = 10.0 ** np.floor(np.log10(wanted))
+    length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
+    height = axes.get_ylim()[0]
+    axes.plot(
+        [0.06 * width, 0.06 * width + length / pixel_size], [0.93 * height] * 2,
+        color="white", linewidth=3, solid_capstyle="butt",
+    )  # fmt: skip
+    axes.text(
+        0.06 * width + length / pixel_size / 2, 0.9 * height, f"{length:g} nm",
+        color="white", ha="center", va="bottom", fontsize=8,
+    )  # fmt: skip
+
+
+def _draw_frc(axes: Axes, pictures: dict) -> None:
+    _prepare(axes, "Fourier ring correlation")
+    size = pictures["pixel_size"]
+    for key, colour, style, name in (
+        ("frc", _RESULT, "-", "denoised halves"),
+        ("frc_cross", _REFERENCE, "--", "each with the other raw half"),
+        ("frc_raw", _RAW, ":", "raw halves"),
+    ):
+        curve = pictures.get(key)
+        if curve is None:
+            continue
+        x = curve.frequency if size is None else curve.frequency_nm
+        axes.plot(x, curve.correlation, color=colour, linestyle=style, linewidth=1.3, label=name)
+        last = x, curve.three_sigma
+    if not axes.lines:
+        _nothing(axes, "needs a series and the method")
+        return
+    axes.plot(*last, color="0.7", linewidth=0.8, label="3 sigma")
+    axes.axhline(1 / 7, color="0.7", linewidth=0.8, linestyle="--", label="1/7")
+    axes.set_ylim(-0.1, 1.05)
+    axes.set_xlim(0, last[0][-1])
+    axes.set_xlabel("cycles per px" if size is None else "1/nm", fontsize=8)
+    axes.legend(fontsize=6, frameon=False)
+
+
+def _draw_css(axes: Axes, pictures: dict) -> None:
+    _prepare(axes, "CSS over time")
+    for key, colour, style, name in (
+        ("css", _RESULT, "-", "denoised"),
+        ("css_blur", _REFERENCE, "--", "linear filter"),
+        ("css_raw", _RAW, ":", "raw"),
+    ):
+        start = 0
+        for run in pictures.get(key, ()):
+            axes.plot(
+                np.arange(start, start + len(run)), run, color=colour, linestyle=style, linewidth=1.3,
+                marker=".", markersize=4, label=None if start else name,
+            )  # fmt: skip
+            start += len(run) + 1
+    if not axes.lines:
+        _nothing(axes, "needs a series")
+        return
+    axes.set_ylim(top=1.02)
+    axes.set_xlabel("pair of frames, by run", fontsize=8)
+    axes.legend(fontsize=6, frameon=False)
+
+
+def _draw_intensities(axes: Axes, pictures: dict) -> None:
+    _prepare(axes, "column intensities")
+    told = pictures.get("intensities")
+    if told is None:
+        _nothing(axes, "too few columns stand apart")
+        return
+    axes.plot(told.denoised, told.raw, ".", color=_RAW, markersize=2, alpha=0.4, rasterized=True)
+    low, high = min(0, told.denoised.min()), told.denoised.max()
+    axes.plot([low, high], [low, high], color="black", linewidth=0.8, label="equal")
+    order = np.argsort(told.denoised)
+    groups = [g for g in np.array_split(order, min(12, max(1, len(order) // 15))) if len(g)]
+    axes.plot(
+        [told.denoised[g].mean() for g in groups], [told.raw[g].mean() for g in groups],
+        "o-", color=_RESULT, markersize=3, linewidth=1, label="means",
+    )  # fmt: skip
+    axes.set_xlabel("denoised", fontsize=8)
+    axes.set_ylabel("raw", fontsize=8)
+    axes.legend(fontsize=6, frameon=False)
+
+
+def _draw_lines(axes: Axes, findings: Findings) -> None:
+    axes.set_axis_off()
+    shown = ("css", "css_blur", "css_raw", "upsnr", "umse_gain", "smoothed", "removed", "supported", "contradicted",
+             "linearity", "psnr", "f1")  # fmt: skip
+    short = {"umse_gain": "over linear filter", "smoothed": "weakened", "removed": "missing", "css": "CSS",
+             "css_blur": "CSS linear filter", "css_raw": "CSS raw", "upsnr": "uPSNR", "linearity": "not linear by",
+             "psnr": "PSNR", "f1": "F1"}  # fmt: skip
+    lines = [line for line in findings.lines if line.key in shown]
+    for i, line in enumerate(lines):
+        y = 1 - (i + 0.5) / max(len(lines), 1)
+        told = f"{line.value:.3g} {line.unit}".strip() if line.value is not None else "unknown"
+        told = told.replace("× error of the linear filter", "×")
+        axes.text(0, y, f"{_SIGNS[line.judgement]} {short.get(line.key, line.key)}", fontsize=8, va="center",
+                  transform=axes.transAxes)  # fmt: skip
+        axes.text(1, y, told, fontsize=8, va="center", ha="right", transform=axes.transAxes)
+
+
+def _prepare(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, fontsize=8, ha="center", color="0.4", transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
