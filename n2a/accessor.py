@@ -303,30 +303,31 @@ class Accessor:
 
     def gui(
         self,
-        panel: str = "denoise",
+        panel: str | None = None,
         *,
         model: Noise2Atom | str | Path | None = None,
         display: bool = True,
         **options,
     ) -> Panel:
-        """Show a panel to work with in a notebook (extra ``gui``).
+        """Show panels to work with in a notebook (extra ``gui``).
 
         Parameters
         ----------
         panel
-            "denoise".
+            "denoise" or "train". Default: both, in tabs.
         model
             To begin with: a `Noise2Atom` model, the path of a saved one, or the name of weights in the box. Default:
             the weights in the box.
         display
             Whether to show it; if False it is only returned.
         **options
-            ``atom_width``, ``time_axis`` and ``device`` of :func:`n2a.denoise`.
+            ``atom_width``, ``time_axis`` and ``device`` of :func:`n2a.denoise`; for "train" anything that
+            :func:`n2a.train` takes.
 
         Returns
         -------
         Panel
-            Its `result` is the denoised signal, once the panel has made it.
+            Its `result` is the denoised signal, and its `model` the trained one, as soon as there is one.
 
         Raises
         ------

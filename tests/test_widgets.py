@@ -458,6 +458,125 @@ class TestModel:
         assert "my own (2)" in panel.model._menu.options
 
 
+@pytest.fixture
+def training(series):
+    """A panel of a training that is over in seconds."""
+    return series.n2a.gui(
+        "train", display=False, max_time=None, max_steps=6, batch=2, size=48, learning_rate=1e-4
+    )
+
+
+class TestTrain:
+    def test_model_with_verdict_and_curves(self, training, capsys, caplog):
+        assert training.model is None
+        assert training.picture.layout.display == "none"
+        training.start_button.click()
+        assert training.start_button.disabled
+        ready(training)
+        assert training.model.training["steps"] == 6
+        assert training.status.text.startswith(training.model.training["words"])
+        assert training.status.text.split(":")[0].split(" (")[0].lower() == training.model.verdict
+        assert not training.start_button.disabled
+        assert training.picture.layout.display is None
+        assert pixels(training.picture).std() > 0.1
+        # Nothing of it lands on the page outside of the panel.
+        assert caplog.text == ""
+        assert capsys.readouterr() == ("", "")
+
+    def test_is_the_training_of_the_function(self, training, series):
+        training.start_button.click()
+        ready(training)
+        model = n2a.train(
+            series, max_steps=6, batch=2, size=48, learning_rate=1e-4, show_progressbar=False
+        )
+        assert training.model.digest == model.digest
+        assert training.model.verdict == model.verdict
+
+    def test_curves_and_patch_grow_while_it_runs(self, training, monkeypatch):
+        pictures = []
+        move = training.bar.move
+
+        def moved(done, text):
+            move(done, text)
+            if training.picture.value:
+                pictures.append(training.picture.value)
+
+        monkeypatch.setattr(training.bar, "move", moved)
+        training.start_button.click()
+        ready(training)
+        assert len(set(pictures)) > 3
+
+    def test_stop_keeps_the_best(self, training, monkeypatch):
+        training.options["max_steps"] = 10**6
+        move = training.bar.move
+
+        def moved(done, text):
+            move(done, text)
+            if text == "step 3":
+                training.stop_button.click()
+
+        monkeypatch.setattr(training.bar, "move", moved)
+        training.start_button.click()
+        ready(training)
+        assert training.model.training["steps"] == 3
+        assert training.model.verdict in ("better", "no better")
+        assert training.stop_button.disabled
+        assert not training.start_button.disabled
+
+    def test_minutes_are_the_budget(self, series):
+        training = series.n2a.gui("train", display=False, batch=2, size=48)
+        training.minutes.value = 0.02
+        training.start_button.click()
+        ready(training)
+        assert 1.2 <= training.model.training["seconds"] < 10
+
+    def test_saved_model_loads(self, training, tmp_path):
+        assert training.save_box.button.disabled
+        training.start_button.click()
+        ready(training)
+        training.save_box.name.value = str(tmp_path / "mine")
+        training.save_box.button.click()
+        assert training.status.text == f"Saved to {tmp_path / 'mine.n2a'}."
+        assert n2a.Noise2Atom.load(tmp_path / "mine.n2a").digest == training.model.digest
+        training.save_box.button.click()
+        assert "exists already" in training.status.text
+
+    def test_errors_are_told(self):
+        panel = hs.signals.Signal2D(np.ones((4, 32, 32))).n2a.gui("train", display=False)
+        panel.start_button.click()
+        ready(panel)
+        assert "constant" in panel.status.text
+        assert panel.model is None
+        assert not panel.start_button.disabled
+
+
+class TestTabs:
+    def test_trained_model_is_offered_for_denoising(self, series):
+        panels = series.n2a.gui(display=False)
+        ready(panels.denoise)
+        model = n2a.Noise2Atom(
+            n2a.get_model().generator, "fast, trained", {"verdict": "better", "words": "Better."}
+        )
+        told = panels.train.trained(model)
+        assert "'trained here'" in told
+        panels.denoise.model._menu.value = "trained here"
+        panels.denoise.start_button.click()
+        ready(panels.denoise)
+        assert panels.result.metadata.n2a.denoising.model == "fast, trained"
+
+    def test_one_that_is_no_better_is_not(self, series):
+        panels = series.n2a.gui(display=False)
+        ready(panels.denoise)
+        before = panels.denoise.model._menu.options
+        assert (
+            panels.train.trained(
+                n2a.Noise2Atom(n2a.get_model().generator, "x", {"verdict": "no better"})
+            )
+            == ""
+        )
+        assert panels.denoise.model._menu.options == before
+
+
 class TestErrors:
     def test_constant_images(self):
         panel = ready(hs.signals.Signal2D(np.ones((3, 32, 32))).n2a.gui("denoise", display=False))
@@ -485,10 +604,11 @@ class TestErrors:
         assert "<script>" not in panel.status.widget.value
 
     def test_wrong_arguments(self, series):
-        with pytest.raises(ValueError, match="'panel' must be one of 'denoise'"):
+        with pytest.raises(ValueError, match="'panel' must be None or one of 'denoise', 'train'"):
             series.n2a.gui("nothing", display=False)
-        with pytest.raises(ValueError, match="no option 'colour'; expected 'atom_width'"):
-            series.n2a.gui("denoise", colour=3, display=False)
+        for panel in (None, "denoise"):
+            with pytest.raises(ValueError, match="no option 'colour'; expected 'atom_width'"):
+                series.n2a.gui(panel, colour=3, display=False)
 
 
 class TestWorker:
@@ -540,4 +660,9 @@ for key in sorted(key for key in UI_REGISTRY if key.startswith("n2a.")):
     made = get_gui(signal, key, display=False)["ipywidgets"]
     print(key, type(made["wdict"]["panel"]).__name__, type(made["widget"]).__name__)
 """
-        assert self.ask(code, tmp_path) == ["n2a.denoise", "DenoisePanel", "VBox"]
+        told = self.ask(code, tmp_path)
+        assert told == [
+            *("n2a.denoise", "DenoisePanel", "VBox"),
+            *("n2a.gui", "Panels", "Tab"),
+            *("n2a.train", "TrainPanel", "VBox"),
+        ]

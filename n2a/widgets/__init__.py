@@ -10,33 +10,88 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 try:
-    import ipywidgets  # noqa: F401
+    import ipywidgets
 except ImportError as error:
     raise ImportError(
         f'The panels need ipywidgets, which is not installed ({error}). Install it with: pip install "n2a[gui]"'
     ) from error
 
-from n2a.widgets.denoise import DenoisePanel
+from n2a.widgets.denoise import OPTIONS, DenoisePanel, no_option
 from n2a.widgets.parts import Panel
+from n2a.widgets.train import TrainPanel
 
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
 
+    from n2a.model import Noise2Atom
 
-PANELS = {"denoise": DenoisePanel}
+
+PANELS = {"denoise": DenoisePanel, "train": TrainPanel}
 
 
-def make_panel(signal: BaseSignal, name: str, **options: Any) -> Panel:
-    """The panel of that name for a signal."""
+class Panels(Panel):
+    """All panels of one signal, in tabs; a trained model is offered wherever one is chosen.
+
+    Attributes
+    ----------
+    denoise, train : Panel
+        The single ones.
+    """
+
+    def __init__(self, signal: BaseSignal, **options: Any):
+        if unknown := set(options) - {"model", *OPTIONS}:
+            raise no_option(unknown)
+        self.denoise = DenoisePanel(signal, **options)
+        self.train = TrainPanel(signal, **options)
+        self.train.trained = self._offer
+        panels = (self.denoise, self.train)
+        self.widget = ipywidgets.Tab(
+            [panel.widget for panel in panels], titles=[panel.title for panel in panels]
+        )
+
+    @property
+    def result(self) -> BaseSignal | None:
+        """The denoised signal, once there is one."""
+        return self.denoise.result
+
+    @property
+    def model(self) -> Noise2Atom | None:
+        """The trained model, once there is one."""
+        return self.train.model
+
+    def _offer(self, model: Noise2Atom) -> str:
+        if model.verdict not in ("better", "not judged"):
+            return ""
+        name = self.denoise.offer("trained here", model)
+        return f"The panel {self.denoise.title!r} offers it as {name!r}."
+
+
+def make_panel(signal: BaseSignal, name: str | None = None, **options: Any) -> Panel:
+    """The panel of that name for a signal, or all of them in tabs."""
+    if name is None:
+        return Panels(signal, **options)
     if name not in PANELS:
         known = ", ".join(map(repr, PANELS))
-        raise ValueError(f"'panel' must be one of {known}, not {name!r}.")
+        raise ValueError(f"'panel' must be None or one of {known}, not {name!r}.")
     return PANELS[name](signal, **options)
+
+
+# What HyperSpy calls
+
+
+def gui(obj: BaseSignal, display: bool = True, **options: Any) -> dict | None:
+    """Toolkey ``n2a.gui``: all panels in tabs."""
+    return _shown(make_panel(obj, **options), display)
 
 
 def denoise(obj: BaseSignal, display: bool = True, **options: Any) -> dict | None:
     """Toolkey ``n2a.denoise``."""
     return _shown(make_panel(obj, "denoise", **options), display)
+
+
+def train(obj: BaseSignal, display: bool = True, **options: Any) -> dict | None:
+    """Toolkey ``n2a.train``."""
+    return _shown(make_panel(obj, "train", **options), display)
 
 
 def _shown(panel: Panel, display: bool) -> dict | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +26,21 @@ from n2a.widgets.parts import (
     row,
 )
 from n2a.widgets.viewer import Viewer
-from n2a.widgets.work import Blocks, Stopped, Worker
+from n2a.widgets.work import Blocks, Caught, Stopped, Worker
 
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
 
     from n2a.model import Noise2Atom
 
+OPTIONS = ("atom_width", "time_axis", "device")
 RAW, DENOISED = "raw", "denoised"
+
+
+def no_option(unknown: set[str]) -> ValueError:
+    """The error for options that a panel does not have."""
+    expected = ", ".join(map(repr, OPTIONS))
+    return ValueError(f"the panel has no option {min(unknown)!r}; expected {expected}.")
 
 
 class DenoisePanel(Panel):
@@ -63,10 +69,8 @@ class DenoisePanel(Panel):
         self, signal: BaseSignal, model: Noise2Atom | str | Path | None = None, **options: Any
     ):
         signals.check_images(signal)
-        if unknown := set(options) - {"atom_width", "time_axis", "device"}:
-            raise ValueError(
-                f"the panel has no option {sorted(unknown)[0]!r}; expected 'atom_width', 'time_axis', 'device'."
-            )
+        if unknown := set(options) - set(OPTIONS):
+            raise no_option(unknown)
         self.signal, self.options = signal, options
         self.result: BaseSignal | None = None
         self._result_settings: tuple | None = None
@@ -93,10 +97,8 @@ class DenoisePanel(Panel):
         )
         self.stop_button = button("Cancel", "stop", self.cancel)
         self.stop_button.disabled = True
-        stem = signal.tmp_parameters.get_item("filename", "") or signal.metadata.General.title
-        stem = "".join(c if c.isalnum() or c in " ._-" else "_" for c in stem) or "series"
         self.save_box = SaveBox(
-            f"{stem} denoised.hspy", saving.SIGNALS, self._save, self.status.fail
+            f"{saving.stem_of(signal)} denoised.hspy", saving.SIGNALS, self._save, self.status.fail
         )
         for control in (self.contrast, self.background):
             control.observe(lambda change: self._settings_changed(), "value")
@@ -134,9 +136,9 @@ class DenoisePanel(Panel):
         """End what runs after the frame that it is at; an earlier result is kept."""
         self._stop = True
 
-    def offer(self, name: str, model: Noise2Atom) -> None:
-        """Add a model to the choice."""
-        self.model.add(name, model)
+    def offer(self, name: str, model: Noise2Atom) -> str:
+        """Add a model to the choice, and return the name that it has there."""
+        return self.model.add(name, model)
 
     def _settings(self) -> tuple:
         return self.model.value, self.background.value, self.contrast.value
@@ -160,12 +162,11 @@ class DenoisePanel(Panel):
         self._task = None
         self.viewer.forget(DENOISED)
         model, background, contrast = settings
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with Caught() as caught:
             task = Denoising(self.signal, model, background, contrast, **self.options)
         self._task, self._task_settings = task, settings
-        if caught:
-            self.status.warn("; ".join(str(one.message) for one in caught))
+        if caught.text:
+            self.status.warn(caught.text)
         else:
             self.status.tell(
                 f"{task.plan.contrast.capitalize()} atoms, {task.plan.atom_width:.2g} px wide (standard deviation)."

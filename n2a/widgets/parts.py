@@ -177,8 +177,8 @@ class ModelChoice:
             raise ValueError("Give the path of a .n2a file.")
         return str(Path(self._file.value.strip()).expanduser())
 
-    def add(self, name: str, model: Noise2Atom | str | Path) -> None:
-        """Add a model; where the name is taken it gets a number."""
+    def add(self, name: str, model: Noise2Atom | str | Path) -> str:
+        """Add a model, and return its name: with a number where the name is taken."""
         number = 1
         while (unique := name if number == 1 else f"{name} ({number})") in (*self._models, FILE):
             number += 1
@@ -189,6 +189,7 @@ class ModelChoice:
         self._menu.options = [*self._models, FILE]
         self._menu.value = chosen
         self._menu.observe(self._chosen, "value")
+        return unique
 
     def enable(self, enabled: bool) -> None:
         """Whether it can be changed."""

@@ -17,6 +17,14 @@ SIGNALS = (".hspy", ".zspy", ".tif", ".tiff")
 MODELS = (".n2a", ".safetensors")
 
 
+def stem_of(signal: BaseSignal) -> str:
+    """Name for files about a signal: that of its own file, or its title."""
+    name = signal.tmp_parameters.get_item("filename", "") or signal.metadata.get_item(
+        "General.title", ""
+    )
+    return "".join(c if c.isalnum() or c in " ._-" else "_" for c in str(name)) or "series"
+
+
 def target(name: str, suffixes: tuple[str, ...], replace: bool) -> Path:
     """Path that a user means by a name; OSError or ValueError where nothing may be written there."""
     if not name.strip():

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from dask.callbacks import Callback
 
@@ -60,6 +62,46 @@ class Worker:
             except Exception as error:
                 _logger.debug("A task of a panel failed", exc_info=True)
                 self._failed(error)
+
+
+class Caught:
+    """Warnings to the user, from the beginning of the context to its end or to `close`, as one text."""
+
+    def __init__(self):
+        self._stack = ExitStack()
+        self._caught: list[warnings.WarningMessage] = []
+
+    def __enter__(self) -> Caught:
+        self._caught = self._stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always", UserWarning)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Catch no more: other threads' warnings would be caught, too."""
+        self._stack.close()
+
+    @property
+    def text(self) -> str:
+        """What was warned of; empty if nothing was."""
+        return "; ".join(str(one.message) for one in self._caught)
+
+
+@contextmanager
+def quiet_here(name: str) -> Iterator[None]:
+    """Keep what a logger says in this thread from the page, where the panel says it."""
+    own, logger = threading.get_ident(), logging.getLogger(name)
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != own
+
+    logger.addFilter(from_elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(from_elsewhere)
 
 
 class Blocks(Callback):
