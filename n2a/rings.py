@@ -269,7 +269,7 @@ class Budget:
         found = []
         for group in self.groups():
             reference = self.reference[group].sum()
-            lost = np.maximum(missing**2 - error**2, 0)[group] * self.structure[group]
+            lost = np.maximum(missing[group] ** 2 - error[group] ** 2, 0) * self.structure[group]
             spread = 2 * missing[group] * error[group] * self.structure[group]
             found.append(Excess(lost.sum() / reference, np.sqrt((spread**2).sum()) / reference))
         return found
