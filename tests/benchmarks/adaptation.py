@@ -2,10 +2,12 @@
 """What training on a user's own series is worth: against the weights in the box and Noise2Noise.
 
 Usage: ``python tests/benchmarks/adaptation.py [--seconds 600] [--series NAME ...] [--doses low]
-[--methods box trained n2n] [--n2n-seconds 600 240] [--markdown FILE] [--frames N] [--threads N]``.
+[--methods box trained n2n] [--n2n-seconds 600 240] [--set adversarial=0.01] [--markdown FILE] [--frames N]
+[--threads N]``.
 
 - ``box``: ``sig.n2a.denoise()``.
-- ``trained``: ``model = n2a.train(sig, max_time=seconds)``, then ``sig.n2a.denoise(model)``.
+- ``trained``: ``model = n2a.train(sig, max_time=seconds)``, then ``sig.n2a.denoise(model)``; with
+  ``--set`` other losses take part, for example ``adversarial=0.01``.
 - ``n2n``: the opponent, Noise2Noise between neighbouring frames of the same series from a random
   start, in the same time. It is a plain U-Net, written here, and is told the width of the atoms.
 
@@ -247,7 +249,15 @@ def measure(total: np.ndarray, atoms: np.ndarray, seen: Observation, in_total: b
     return row
 
 
-def run(name: str, dose: str, method: str, seconds: float, seed: int, frames: int | None) -> dict:
+def run(
+    name: str,
+    dose: str,
+    method: str,
+    seconds: float,
+    seed: int,
+    frames: int | None,
+    settings: dict[str, float],
+) -> dict:
     """One cell: denoise, and measure. ``seconds`` of the result are those of all computing."""
     seen = observed(name, dose, frames)
     series = seen.series
@@ -260,7 +270,9 @@ def run(name: str, dose: str, method: str, seconds: float, seed: int, frames: in
         return {**row, "seconds": elapsed, "said": ""}
     model, said = None, ""
     if method == "trained":
-        model = n2a.train(signal(seen), max_time=seconds, seed=seed, show_progressbar=False)
+        model = n2a.train(
+            signal(seen), max_time=seconds, seed=seed, show_progressbar=False, **settings
+        )
         said = str(model.verdict)
     total = run_n2a(seen.frames, series.pixel_size, True, model)
     elapsed = time.perf_counter() - start
@@ -395,6 +407,7 @@ def main() -> None:
     add("--seed", type=int, default=0, help="of the training")
     add("--frames", type=int, help="only the first frames of each series")
     add("--threads", type=int, help="of PyTorch")
+    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of n2a.train")
     add("--markdown", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     if arguments.frames is not None and arguments.frames < 2:
@@ -408,8 +421,17 @@ def main() -> None:
         "trained": [arguments.seconds],
         "n2n": arguments.n2n_seconds or [arguments.seconds],
     }
+    settings = {name: float(value) for name, value in (one.split("=") for one in arguments.set)}
     cells = [
-        (name, dose, method, seconds, 0 if method == "box" else arguments.seed, arguments.frames)
+        (
+            name,
+            dose,
+            method,
+            seconds,
+            0 if method == "box" else arguments.seed,
+            arguments.frames,
+            settings if method == "trained" else {},
+        )
         for name in arguments.series
         for dose in arguments.doses
         for method in arguments.methods
