@@ -657,7 +657,7 @@ def log_likelihood(
         cells = None if unseen else area / (2 * atom_width**2)
         admitted = np.zeros(len(spots), bool)
         for _ in range(_ROUNDS):
-            without = _without_each(spots, y, known, admitted, bright)
+            without = _without_each(spots, y, known, admitted)
             gained, score = _evidence(spots, y, f, without, counted)
             score *= (1 if bright else -1) / spread
             threshold[frame] = _threshold(score, false_rate, cells)
@@ -671,7 +671,7 @@ def log_likelihood(
 
 
 def _without_each(
-    spots: Spots, y: np.ndarray, background: np.ndarray | None, admitted: np.ndarray, bright: bool
+    spots: Spots, y: np.ndarray, background: np.ndarray | None, admitted: np.ndarray
 ) -> np.ndarray:
     """What a frame would be around each atom without it (atoms, pixels): background and the other admitted atoms."""
     if background is None:
@@ -679,7 +679,6 @@ def _without_each(
     else:
         heights, _ = spots.solve(y - background, admitted, background=False, tolerance=1e-3)
         level = background
-    heights = np.maximum(heights, 0) if bright else np.minimum(heights, 0)
     return spots.window(level + spots.render(heights)) - heights[:, None] * spots.values
 
 
