@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How good: weights in the box against baselines tuned with the truth, on multislice series.
 
-Usage: ``python tests/benchmarks/quality.py [--quick] [--markdown FILE] [--model PATH]``.
+Usage: ``python tests/benchmarks/quality.py [--quick] [--markdown FILE] [--model PATH]
+[--curves FOLDER] [--automatic NAME ...]``.
 
 Every baseline gets its best parameters on every very series, dose by dose, once for PSNR and once
 for F1, and its detector's threshold, minimal distance and background are tuned for it as well.
 n2a has no parameters; its threshold is tuned in the column "F1" and the same for all series, a
-third of the height of the weakest columns, in the column "F1 fixed". Results of the baselines are
-kept in ``.cache`` in the root of the repository.
+third of the height of the weakest columns, in the column "F1 fixed". Results are kept in ``.cache``
+in the root of the repository, as long as the code that they come from stays.
+
+``--curves`` writes F1 and position error against dose for every method, as a table and as curves,
+and how often atoms are reported at vacancies, beside the mean of the raw frames. ``--automatic``
+adds methods of ``n2a.methods``, which find their parameters in the noisy frames alone; those that
+train a network take a minute or two for each series and dose.
 
 From a Python session, ``score(method)`` measures any callable.
 """
@@ -15,6 +21,7 @@ From a Python session, ``score(method)`` measures any callable.
 import argparse
 import dataclasses
 import hashlib
+import inspect
 import itertools
 import json
 import multiprocessing
@@ -40,12 +47,42 @@ from metrics import (
     tuned_detection,
 )
 
-from n2a import baselines
+from n2a import baselines, detection
+from n2a.methods import METHODS as AUTOMATIC
+from n2a.methods import denoise_with
+from n2a.noise import background_level
+from n2a.sampling import move
+from n2a.views import register
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "benchmarks"  # outside of what the wheel ships
 SEED = 1
 QUICK = (("cluster", "mos2", "empty"), ("low",))
+
+PACKAGE = Path(baselines.__file__).parent
+#: What the scores depend on besides the method.
+MEASURES = (
+    DATA,
+    HERE / "benchmark_data.py",
+    HERE / "metrics.py",
+    *(detection.detect, detection._refine, detection.Detections, detection.psnr, detection.ssim),
+)
+#: What the baselines are, and what `sig.n2a.denoise` is.
+BASELINE_CODE = (
+    *(baseline.function for baseline in baselines.BASELINES.values()),
+    *(baselines.as_series, baselines._each_frame, baselines.stabilise, baselines.unstabilise),
+)
+AUTOMATIC_CODE = tuple(
+    PACKAGE / f"{name}.py" for name in ("methods", "selfsupervised", "pgure", "risk", "noise")
+)
+N2A_CODE = (
+    *(
+        PACKAGE / f"{name}.py"
+        for name in ("denoising", "predictor", "inference", "plan", "windows")
+    ),
+    *(PACKAGE / f"{name}.py" for name in ("sampling", "noise", "normalization", "generator")),
+    PACKAGE / "weights" / "fast.safetensors",
+)
 
 #: What the weights in the box have to reach: PSNR above the best baseline, dB.
 MARGIN = {"low": 1.5, "mid": 1.5, "scan": 1.5, "high": 0.0}
@@ -230,11 +267,18 @@ def baseline_false_atoms(task: tuple[str, str, dict]) -> float:
     return false_atoms(image - np.median(image), series.atom_width, height)
 
 
-def cached(function: Callable, tasks: list[tuple]) -> list:
+def digest(sources: Sequence) -> str:
+    """Of files, and of the code of functions."""
+    parts = [
+        one.read_bytes() if isinstance(one, Path) else inspect.getsource(one).encode()
+        for one in (*MEASURES, *sources)
+    ]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def cached(function: Callable, tasks: list[tuple], sources: Sequence = BASELINE_CODE) -> list:
     """`function` of every task on two processes, remembered as long as its inputs stay."""
-    sources = [DATA, baselines.__file__, *(HERE / n for n in ("benchmark_data.py", "metrics.py"))]
-    key = hashlib.sha256(b"".join(Path(path).read_bytes() for path in sources)).hexdigest()[:16]
-    path = CACHE / f"baselines-{key}.json"
+    path = CACHE / f"{function.__name__}-{digest(sources)}.json"
     store = json.loads(path.read_text()) if path.exists() else {}
     names = [json.dumps([function.__name__, SEED, *task]) for task in tasks]
     missing = [i for i, name in enumerate(names) if name not in store]
@@ -247,10 +291,44 @@ def cached(function: Callable, tasks: list[tuple]) -> list:
             for count, (i, result) in enumerate(zip(missing, results), 1):
                 store[names[i]] = result
                 print(f"\r{function.__name__}: {count} of {len(missing)}", end="", file=sys.stderr)
-                if count % 20 == 0 or count == len(missing):
-                    path.write_text(json.dumps(store))
+                path.write_text(json.dumps(store))
         print(file=sys.stderr)
     return [store[name] for name in names]
+
+
+def score_box(task: tuple[str, str]) -> dict:
+    """The row of `score` of the weights in the box for (series, dose)."""
+    warnings.simplefilter("ignore", UserWarning)
+    (row,) = score(run_n2a, [task[0]], [task[1]])
+    return row
+
+
+def score_automatic(task: tuple[str, str, str]) -> dict:
+    """A method with parameters from the frames alone, for (series, dose, name); detection as for the baselines."""
+    series_name, dose, name = task
+    (series,) = load_benchmark([series_name])
+    seen = observe(series, dose, SEED)
+    start = time.perf_counter()
+    total = denoise_with(name, seen.frames.astype(np.float32))
+    row = {"seconds": time.perf_counter() - start, "psnr": psnr(total, seen.total)}
+    if len(series.sites):
+        row |= scores_of_total(total, seen)
+    return row
+
+
+def scores_of_total(total: np.ndarray, seen) -> dict:
+    """F1, position error and filled vacancies of total intensities, with a tuned detector and with a fixed one."""
+    series = seen.series
+    image = bright(total, series)
+    tuned = tuned_detection(image, series)
+    fixed = fixed_detection(image - background_level(image, True), seen)
+    return {
+        "f1": tuned["f1"],
+        "rms_px": tuned["rms_px"],
+        "filled": filled_vacancies(tuned["found"], series),
+        "f1_fixed": fixed["f1"],
+        "filled_fixed": filled_vacancies(fixed["found"], series),
+    }
 
 
 def pixel_pm(name: str) -> float:
@@ -352,14 +430,171 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+# --- curves ---------------------------------------------------------------------------------
+
+LABELS = {"svd": "svd of patches", "n2a": "n2a"}
+
+
+def against_dose(automatic: Sequence[str]) -> dict[str, dict[tuple[str, str], dict]]:
+    """Rows of every method on every series with atoms and every dose, by method and (series, dose)."""
+    cells = [(s.name, dose) for s in load_benchmark() if len(s.sites) for dose in DOSES]
+    tasks = [(*cell, name) for cell in cells for name in METHODS]
+    rows = {name: {} for name in METHODS}
+    for (*cell, name), row in zip(tasks, cached(tune, tasks)):
+        rows[name][tuple(cell)] = row
+    tasks = [(*cell, name) for name in automatic for cell in cells]
+    for (*cell, name), row in zip(tasks, cached(score_automatic, tasks, AUTOMATIC_CODE)):
+        rows.setdefault(f"{name} (automatic)", {})[tuple(cell)] = row
+    rows["n2a"] = dict(zip(cells, cached(score_box, cells, N2A_CODE)))
+    return rows
+
+
+def curves_table(rows: dict) -> str:
+    """F1 / position error in pm of every method, series by series."""
+    lines = ["| series | method | " + " | ".join(f"{d}: F1 / pm" for d in DOSES) + " |"]
+    lines.append("| --- " * (2 + len(DOSES)) + "|")
+    for series in dict.fromkeys(cell[0] for cell in rows["n2a"]):
+        best = {d: max(found[series, d]["f1"] for found in rows.values()) for d in DOSES}
+        for method, found in rows.items():
+            cells = []
+            for dose in DOSES:
+                row = found[series, dose]
+                text = f"{row['f1']:.3f}"
+                text = f"**{text}**" if row["f1"] == best[dose] else text
+                cells.append(f"{text} / {pixel_pm(series) * row['rms_px']:.1f}")
+            name = LABELS.get(method, method)
+            lines.append("| " + " | ".join([series, name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def curves_summary(rows: dict) -> str:
+    """How often n2a is first in F1, dose by dose, with an atom in two hundred as a tie."""
+    lines = []
+    for dose in DOSES:
+        behind = []
+        names = [cell[0] for cell in rows["n2a"] if cell[1] == dose]
+        for series in names:
+            others = {m: found[series, dose]["f1"] for m, found in rows.items() if m != "n2a"}
+            first = max(others, key=others.get)
+            own = rows["n2a"][series, dose]["f1"]
+            if own < others[first] - F1_TIE:
+                behind.append(f"{series} ({own:.3f}, {first} {others[first]:.3f})")
+        text = f"{dose}: first in F1, or within {F1_TIE:g} of the first, on {len(names) - len(behind)} of {len(names)}"
+        lines.append(text + (f"; behind on {', '.join(behind)}" if behind else ""))
+    return "\n".join(lines)
+
+
+def curves_figure(rows: dict, path: Path) -> None:
+    """F1 and position error over the dose, a column for each series."""
+    from matplotlib.figure import Figure
+
+    doses = sorted((value, name) for name, value in DOSES.items() if name != "scan")
+    names = list(dict.fromkeys(cell[0] for cell in rows["n2a"]))
+    # Okabe and Ito, then the same dashed.
+    colours = (
+        "#E69F00",
+        "#56B4E9",
+        "#009E73",
+        "#F0E442",
+        "#0072B2",
+        "#D55E00",
+        "#CC79A7",
+        "#999999",
+    )
+    figure = Figure(figsize=(2.3 * len(names), 5.6), layout="constrained")
+    axes = figure.subplots(2, len(names), sharex=True, squeeze=False)
+    for column, series in enumerate(names):
+        for number, (method, found) in enumerate(rows.items()):
+            style = {"color": colours[number % 8], "linestyle": "-" if number < 8 else "--"}
+            if method == "n2a":
+                style = {"color": "black", "linestyle": "-", "linewidth": 2.2}
+            x = [value for value, _ in doses]
+            for axis, values in (
+                (axes[0, column], [found[series, d]["f1"] for _, d in doses]),
+                (
+                    axes[1, column],
+                    [pixel_pm(series) * found[series, d]["rms_px"] for _, d in doses],
+                ),
+            ):
+                axis.plot(x, values, ".-", label=LABELS.get(method, method), **style)
+        axes[0, column].set(title=series, ylim=(None, 1.01), xscale="log")
+        axes[1, column].set(xscale="log", yscale="log", xlabel="counts at bright columns")
+    axes[0, 0].set_ylabel("F1")
+    axes[1, 0].set_ylabel("position error, pm")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(8, len(labels)), frameon=False
+    )
+    for suffix in (".svg", ".png"):
+        figure.savefig(path.with_suffix(suffix), dpi=150)
+
+
+def raw_means(task: tuple[str, str]) -> dict:
+    """Vacancies that the mean of the raw frames fills, as recorded and with the drift taken out, for (series, dose)."""
+    (series,) = load_benchmark([task[0]])
+    seen = observe(series, task[1], SEED)
+    frames = seen.frames.astype(np.float32)
+    found = register(frames, series.atom_width)
+    seen_by = np.stack([move(np.ones_like(f), tuple(s)) for f, s in zip(frames, found.shifts)])
+    moved = np.stack([move(f, tuple(s)) for f, s in zip(frames, found.shifts)])
+    mean = moved.sum(0) / np.maximum(seen_by.sum(0), 1)
+    mean[seen_by.sum(0) == 0] = np.median(frames)
+    back = []
+    for shift in found.shifts:
+        one, there = (move(a, tuple(-shift)) for a in (mean, np.ones_like(mean)))
+        back.append(np.where(there > 0, one, np.median(frames)))
+    result = {}
+    for name, image in (
+        ("as recorded", np.broadcast_to(frames.mean(0), frames.shape)),
+        ("drift taken out", np.stack(back)),
+    ):
+        result[name] = scores_of_total(image, seen)
+    return result
+
+
+def vacancies_table(rows: dict) -> str:
+    """Part of the empty columns at which an atom is reported: n2a beside the mean of the raw frames."""
+    names = [s.name for s in load_benchmark() if (s.vacancies["count"] == 2).any()]
+    cells = [(name, dose) for name in names for dose in DOSES]
+    sources = (raw_means, scores_of_total, register, move, background_level)
+    lines = [
+        "| series | dose | n2a | mean of the raw frames | with the drift taken out | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for cell, means in zip(cells, cached(raw_means, cells, sources)):
+        own = rows["n2a"][cell]
+        limit = min(mean["filled_fixed"] for mean in means.values())
+        texts = [f"{own['filled']:.1%} (F1 {own['f1_fixed']:.3f})"]
+        texts += [f"{m['filled_fixed']:.1%} (F1 {m['f1_fixed']:.3f})" for m in means.values()]
+        verdict = "pass" if own["filled"] <= limit else "more than a mean"
+        lines.append("| " + " | ".join([*cell, *texts, verdict]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="three series at low dose")
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     parser.add_argument("--model", help="a weights file instead of the weights in the box")
+    parser.add_argument("--curves", type=Path, metavar="FOLDER", help="F1 and position over dose")
+    parser.add_argument(
+        "--automatic", nargs="+", choices=list(AUTOMATIC), default=["svd", "pgure_svt"],
+        metavar="NAME", help="methods without tuning in the curves",
+    )  # fmt: skip
     arguments = parser.parse_args()
     start = time.perf_counter()
+    if arguments.curves:
+        warnings.simplefilter("ignore", UserWarning)
+        arguments.curves.mkdir(parents=True, exist_ok=True)
+        rows = against_dose(arguments.automatic)
+        parts = (curves_table(rows), curves_summary(rows), vacancies_table(rows))
+        text = "\n\n".join(parts)
+        print(text)
+        (arguments.curves / "quality.md").write_text(text + "\n")
+        curves_figure(rows, arguments.curves / "quality")
+        print(f"\n{time.perf_counter() - start:.0f} s")
+        return
     names, doses = QUICK if arguments.quick else (None, tuple(DOSES))
 
     def method(frames, pixel_size, background):
