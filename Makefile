@@ -85,7 +85,9 @@ bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/quality.py
 	$(BIN)/python tests/benchmarks/speed.py
 
-VENDOR := book/_vendor/vendor
+VENDOR := book/_vendor/static/vendor
+# where the widgets of a notebook's page look for their icons
+ICONS  := book/_vendor/root/notebooks/@jupyter-widgets/html-manager/dist
 
 book: $(VENV)/.book
 	@[ -d $(VENDOR) ] || $(MAKE) --no-print-directory book-vendor || echo 'make book: without npm the pages load MathJax and widgets from their public servers'
@@ -103,6 +105,7 @@ book-vendor:
 	cp build/vendor/mathjax-*/es5/tex-mml-chtml.js $(VENDOR)/mathjax/
 	cp -r build/vendor/mathjax-*/es5/output/chtml/fonts $(VENDOR)/mathjax/output/chtml/
 	cp build/vendor/requirejs-*/require.js build/vendor/jupyter-widgets-html-manager-*/dist/embed-amd.js $(VENDOR)/
+	mkdir -p $(ICONS) && cp build/vendor/jupyter-widgets-html-manager-*/dist/*.woff2 $(ICONS)/
 	du -sh $(VENDOR)
 
 clean:

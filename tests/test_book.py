@@ -204,12 +204,14 @@ class TestLists:
     def test_every_key_that_is_written_is_described(self):
         page = text_of("reference/metadata")
         sections = dict(re.findall(r"^## (\w+)\n((?:(?!## ).*\n?)*)", page, re.M))
-        keys = {k: re.findall(r"^\| `(\w+)` \|", v, re.M) for k, v in sections.items()}
+        rows = {k: re.findall(r"^\| (`.+?`) \|", v, re.M) for k, v in sections.items()}
+        keys = {k: re.findall(r"\w+", " ".join(v)) for k, v in rows.items()}
 
         series = n2a.datasets.benchmark().inav[:3].isig[:64, :64]
         denoised = series.n2a.denoise()
         written = {
             **denoised.metadata.n2a.as_dictionary(),
+            **series.n2a.uncertainty(draws=2).metadata.n2a.as_dictionary(),
             **denoised.n2a.css().metadata.n2a.as_dictionary(),
             **n2a.acquire(
                 n2a.simulate(shape=(32, 32), frames=1), dose=5

@@ -5,7 +5,8 @@
   include (data sets, parameters of the notebooks), so that none of them can go stale.
 - Links into the documentation of HyperSpy, NumPy and Python need their inventories from the network; without one there
   is an empty inventory in their place, so that there are fewer links and no warning.
-- With files in ``_vendor/``, which `make book` fetches where npm is at hand, the pages show mathematics and widgets without a network.
+- With files in ``_vendor/``, which `make book` fetches where npm is at hand, the pages show mathematics and widgets
+  without a network.
 """
 
 from __future__ import annotations
@@ -34,11 +35,18 @@ EMPTY_INVENTORY = (
 #: Modules on arrays, for those who build on them: all that is public in them is listed.
 MODULES = (
     "evaluation",
+    "whiteness",
+    "ring_correlation",
+    "intensity",
+    "similarity",
+    "detection",
     "baselines",
+    "methods",
+    "selfsupervised",
+    "risk",
     "noise",
     "sampling",
     "normalization",
-    "similarity",
     "generator",
     "critic",
     "lowpass",
@@ -76,8 +84,9 @@ def configure(app, config) -> None:
         name: (url, (None, str(empty))) for name, url in INVENTORIES.items()
     }
     # With a folder of its own: the theme puts everything from _static on every page.
-    if (source / "_vendor" / "vendor").is_dir():
-        config.html_static_path = [*config.html_static_path, "_vendor"]
+    if (source / "_vendor").is_dir():
+        config.html_static_path = [*config.html_static_path, "_vendor/static"]
+        config.html_extra_path = [*config.html_extra_path, "_vendor/root"]
         config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
         config.nb_ipywidgets_js = {"vendor/require.js": {}, "vendor/embed-amd.js": {}}
 
