@@ -487,6 +487,7 @@ def curves_summary(rows: dict) -> str:
 def curves_figure(rows: dict, path: Path) -> None:
     """F1 and position error over the dose, a column for each series."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     doses = sorted((value, name) for name, value in DOSES.items() if name != "scan")
     names = list(dict.fromkeys(cell[0] for cell in rows["n2a"]))
@@ -519,6 +520,11 @@ def curves_figure(rows: dict, path: Path) -> None:
                 axis.plot(x, values, ".-", label=LABELS.get(method, method), **style)
         axes[0, column].set(title=series, ylim=(None, 1.01), xscale="log")
         axes[1, column].set(xscale="log", yscale="log", xlabel="counts at bright columns")
+        axes[1, column].xaxis.set_major_locator(FixedLocator(x))
+        axes[1, column].yaxis.set_major_locator(FixedLocator((4, 6, 8, 10, 15, 20, 30)))
+        for axis in (axes[1, column].xaxis, axes[1, column].yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylabel("F1")
     axes[1, 0].set_ylabel("position error, pm")
     handles, labels = axes[0, 0].get_legend_handles_labels()
