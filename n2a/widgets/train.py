@@ -146,7 +146,9 @@ class TrainPanel(Panel):
             self._told = True
             self.bar.start()  # the time that is left follows the steps, not what came before them
             if not self._stop:
-                self._tell("Training. The curves are drawn at every look at the held-out frames.")
+                self._tell(
+                    "Training. The curves are drawn at every look at the held-out frames, 20 in all."
+                )
         return self._stop
 
     def _tell(self, text: str) -> None:

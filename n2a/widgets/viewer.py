@@ -79,7 +79,7 @@ class Viewer:
                 ruler.offset + ruler.scale * (ruler.size - 1) / 2,
                 ruler.scale,
                 f"{name} ({ruler.unit})",
-                f".{max(0, math.ceil(2 - math.log10(ruler.scale * ruler.size)))}f",
+                f".{max(0, math.ceil(3 - math.log10(ruler.scale * ruler.size)))}f",
             )
             for name, ruler in zip("xy", self._rulers)
         )
