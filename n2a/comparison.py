@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -299,6 +299,7 @@ def compare(
     time_axis="auto",
     seed: int = 0,
     show_progressbar: bool | None = None,
+    watch: Callable[[Entry], bool | None] | None = None,
 ) -> Comparison:
     """Denoise one series by several methods, and judge all of them alike.
 
@@ -335,6 +336,9 @@ def compare(
         Of everything random.
     show_progressbar
         Default: HyperSpy's preference.
+    watch
+        Function that is called with each method's entry as soon as it is judged. If it returns True, the methods after
+        it are left out.
 
     Returns
     -------
@@ -400,6 +404,8 @@ def compare(
                 bench.judge(entry, truth, rerun)
             entries.append(entry)
             progress.update()
+            if watch is not None and watch(entry) is True:
+                break
     return Comparison(signal, entries, truth, time_axis)
 
 
