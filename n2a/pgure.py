@@ -229,12 +229,12 @@ def _restore(
         matrix = matrix - mean
         # Singular vectors along the frames, without the long side of the matrix.
         power, vectors = np.linalg.eigh(matrix @ np.swapaxes(matrix, 1, 2))
-        power = np.maximum(power, 1e-30)
+        power = np.maximum(power.astype(np.float64), 1e-30)
         first = (one.frames * height + one.rows) * width + one.columns
         pixels = (first[..., None] + inside).ravel()
         weight += np.bincount(pixels, minlength=frames.size)
         for index, threshold in enumerate(thresholds):
-            kept = np.maximum(1 - np.float32(threshold**2) / power, 0)
+            kept = np.maximum(1 - threshold**2 / power, 0).astype(np.float32)
             mixture = (vectors * kept[:, None, :]) @ np.swapaxes(vectors, 1, 2)
             total[index] += np.bincount(pixels, (mixture @ matrix + mean).ravel(), frames.size)
     return (total / weight).reshape(-1, *frames.shape).astype(np.float32)

@@ -149,12 +149,22 @@ def test_bad_frames(name, frames, message):
         ("svd", {"patch": 9}),
         ("bm3d", {"strength": 0}),
         ("bm3d", {"read_noise": -1}),
+        ("bm3d", {"gain": -1}),
     ],
 )
 def test_bad_parameters(name, parameters):
     (argument,) = parameters
     with pytest.raises(ValueError, match=f"^{argument}: expected"):
         apply(name, np.ones((2, 8, 8)), **parameters)
+
+
+def test_bm3d_of_noise_that_is_the_same_everywhere():
+    pytest.importorskip("bm3d", reason="the extra 'baselines' is not installed")
+    y, x = np.mgrid[:32, :32]
+    clean = (40 * np.cos(y / 4) * np.cos(x / 4))[np.newaxis]
+    noisy = clean + 10 * np.random.default_rng(0).standard_normal(clean.shape)
+    result = baselines.bm3d(noisy, gain=0, read_noise=10, offset=3)
+    assert np.mean((result - clean) ** 2) < 0.4 * 100
 
 
 def test_missing_bm3d_says_what_to_install(monkeypatch):
