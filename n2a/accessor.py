@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from n2a.comparison import Comparison
     from n2a.model import Noise2Atom
     from n2a.reporting import Report
+    from n2a.runs import Entry
     from n2a.widgets import Panel
 
 
@@ -314,20 +315,21 @@ class Accessor:
         Parameters
         ----------
         panel
-            "denoise" or "train". Default: both, in tabs.
+            "denoise", "train" or "compare". Default: all of them, in tabs.
         model
             To begin with: a `Noise2Atom` model, the path of a saved one, or the name of weights in the box. Default:
             the weights in the box.
         display
             Whether to show it; if False it is only returned.
         **options
-            ``atom_width``, ``time_axis`` and ``device`` of :func:`n2a.denoise`; for "train" anything that
-            :func:`n2a.train` takes.
+            ``atom_width``, ``time_axis`` and ``device`` of :func:`n2a.denoise`; for "train" and "compare" anything
+            that :func:`n2a.train` or :func:`n2a.compare` takes.
 
         Returns
         -------
         Panel
-            Its `result` is the denoised signal, and its `model` the trained one, as soon as there is one.
+            Its `result` is the denoised signal, its `model` the trained one, and its `comparison` what was compared,
+            each as soon as there is one.
 
         Raises
         ------
@@ -433,6 +435,7 @@ class Accessor:
         time_axis="auto",
         seed: int = 0,
         show_progressbar: bool | None = None,
+        watch: Callable[[Entry], bool | None] | None = None,
     ) -> Comparison:
         """Denoise the series by several methods, and judge all of them alike.
 
@@ -455,6 +458,8 @@ class Accessor:
             Of everything random.
         show_progressbar
             Default: HyperSpy's preference.
+        watch
+            Called with each method's entry as soon as it is judged; True leaves out the methods after it.
 
         Returns
         -------
@@ -484,6 +489,7 @@ class Accessor:
             time_axis=time_axis,
             seed=seed,
             show_progressbar=show_progressbar,
+            watch=watch,
         )
 
     def simulate_like(

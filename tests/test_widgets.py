@@ -550,6 +550,89 @@ class TestTrain:
         assert not panel.start_button.disabled
 
 
+@pytest.fixture
+def comparing(series):
+    """A panel that compares two quick methods."""
+    panel = series.n2a.gui("compare", display=False)
+    for name, box in panel.methods.items():
+        box.value = name in ("gaussian", "n2a")
+    return panel
+
+
+class TestCompare:
+    def test_methods_side_by_side_with_their_reports(self, comparing, series):
+        comparing.start_button.click()
+        assert comparing.start_button.disabled
+        ready(comparing)
+        assert comparing.status.text.startswith("Compared: 2 methods")
+        # Raw and results are shown on the page, the results on one grey scale.
+        assert set(comparing.viewer.names) == {RAW, "gaussian", "n2a"}
+        assert len(comparing.viewer._pictures.children) == 3
+        assert resembles(shown(comparing, RAW), series.data[0]) > 0.95
+        for name, signal in comparing.comparison.items():
+            assert resembles(shown(comparing, name), signal.data[0]) > 0.95
+        assert comparing.viewer.limits("gaussian") == comparing.viewer.limits("n2a")
+        # The results are those of the function, and so is the table.
+        expected = n2a.compare(series, ["n2a", "gaussian"], rerun=False, show_progressbar=False)
+        assert list(comparing.comparison) == list(expected)
+        for name, signal in expected.items():
+            np.testing.assert_array_equal(comparing.comparison[name].data, signal.data)
+            for verdict in expected.entry(name).report.verdicts:
+                assert verdict in comparing.table.value
+        # The lines of one report, and of another one at a choice.
+        first, second = expected
+        assert list(comparing.choice.options) == [first, second]
+        before = comparing.report.value
+        assert "CSS of the result" in before
+        comparing.choice.value = second
+        assert comparing.report.value != before
+        assert f"Report of {second}" in comparing.report.value
+
+        # Zoom and frame are linked.
+        before = [image.value for image in comparing.viewer.images.values()]
+        comparing.viewer.sliders[0].value = 2
+        assert resembles(shown(comparing, "n2a"), expected["n2a"].data[2]) > 0.95
+        assert all(a != b.value for a, b in zip(before, comparing.viewer.images.values()))
+
+    def test_stop_leaves_out_what_follows(self, comparing, monkeypatch):
+        show = comparing._show_entry
+        monkeypatch.setattr(comparing, "_show_entry", lambda entry: (comparing.stop(), show(entry)))
+        comparing.start_button.click()
+        ready(comparing)
+        assert list(comparing.comparison) == ["n2a"]
+        assert comparing.status.text.startswith("Compared: 1 method,")
+        assert not comparing.start_button.disabled
+
+    def test_a_method_that_fails_is_told_and_the_others_go_on(self, series):
+        def failing(frames):
+            raise RuntimeError("out of order")
+
+        panel = series.n2a.gui("compare", display=False)
+        panel.offer("mine", failing)
+        for name, box in panel.methods.items():
+            box.value = name in ("gaussian", "mine")
+        panel.start_button.click()
+        ready(panel)
+        assert "no result: RuntimeError: out of order" in panel.table.value
+        assert set(panel.viewer.names) == {RAW, "gaussian"}
+        assert list(panel.choice.options) == ["gaussian"]
+
+    def test_nothing_ticked(self, comparing):
+        for box in comparing.methods.values():
+            box.value = False
+        comparing.start_button.click()
+        assert "Tick at least one" in comparing.status.text
+        assert not comparing.start_button.disabled
+
+    def test_file_that_is_none(self, series, tmp_path):
+        panel = series.n2a.gui("compare", model=str(tmp_path / "absent.n2a"), display=False)
+        panel.start_button.click()
+        ready(panel)
+        assert "there is no method" in panel.status.text
+        assert "no file of that name" in panel.status.text
+        assert panel.comparison is None
+
+
 class TestTabs:
     def test_trained_model_is_offered_for_denoising(self, series):
         panels = series.n2a.gui(display=False)
@@ -559,6 +642,7 @@ class TestTabs:
         )
         told = panels.train.trained(model)
         assert "'trained here'" in told
+        assert panels.compare.methods["trained here"].value
         panels.denoise.model._menu.value = "trained here"
         panels.denoise.start_button.click()
         ready(panels.denoise)
@@ -604,7 +688,9 @@ class TestErrors:
         assert "<script>" not in panel.status.widget.value
 
     def test_wrong_arguments(self, series):
-        with pytest.raises(ValueError, match="'panel' must be None or one of 'denoise', 'train'"):
+        with pytest.raises(
+            ValueError, match="'panel' must be None or one of 'denoise', 'train', 'compare'"
+        ):
             series.n2a.gui("nothing", display=False)
         for panel in (None, "denoise"):
             with pytest.raises(ValueError, match="no option 'colour'; expected 'atom_width'"):
@@ -662,6 +748,7 @@ for key in sorted(key for key in UI_REGISTRY if key.startswith("n2a.")):
 """
         told = self.ask(code, tmp_path)
         assert told == [
+            *("n2a.compare", "ComparePanel", "VBox"),
             *("n2a.denoise", "DenoisePanel", "VBox"),
             *("n2a.gui", "Panels", "Tab"),
             *("n2a.train", "TrainPanel", "VBox"),

@@ -16,6 +16,8 @@ except ImportError as error:
         f'The panels need ipywidgets, which is not installed ({error}). Install it with: pip install "n2a[gui]"'
     ) from error
 
+from n2a.model import Noise2Atom
+from n2a.widgets.compare import ComparePanel
 from n2a.widgets.denoise import OPTIONS, DenoisePanel, no_option
 from n2a.widgets.parts import Panel
 from n2a.widgets.train import TrainPanel
@@ -23,10 +25,10 @@ from n2a.widgets.train import TrainPanel
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
 
-    from n2a.model import Noise2Atom
+    from n2a.comparison import Comparison
 
 
-PANELS = {"denoise": DenoisePanel, "train": TrainPanel}
+PANELS = {"denoise": DenoisePanel, "train": TrainPanel, "compare": ComparePanel}
 
 
 class Panels(Panel):
@@ -34,7 +36,7 @@ class Panels(Panel):
 
     Attributes
     ----------
-    denoise, train : Panel
+    denoise, train, compare : Panel
         The single ones.
     """
 
@@ -44,7 +46,11 @@ class Panels(Panel):
         self.denoise = DenoisePanel(signal, **options)
         self.train = TrainPanel(signal, **options)
         self.train.trained = self._offer
-        panels = (self.denoise, self.train)
+        time = {name: value for name, value in options.items() if name == "time_axis"}
+        self.compare = ComparePanel(signal, **time)
+        if isinstance(options.get("model"), Noise2Atom):
+            self.compare.offer(options["model"].name, options["model"])
+        panels = (self.denoise, self.train, self.compare)
         self.widget = ipywidgets.Tab(
             [panel.widget for panel in panels], titles=[panel.title for panel in panels]
         )
@@ -59,11 +65,17 @@ class Panels(Panel):
         """The trained model, once there is one."""
         return self.train.model
 
+    @property
+    def comparison(self) -> Comparison | None:
+        """What was compared, once something was."""
+        return self.compare.comparison
+
     def _offer(self, model: Noise2Atom) -> str:
         if model.verdict not in ("better", "not judged"):
             return ""
         name = self.denoise.offer("trained here", model)
-        return f"The panel {self.denoise.title!r} offers it as {name!r}."
+        self.compare.offer(name, model)
+        return f"The other panels offer it as {name!r}."
 
 
 def make_panel(signal: BaseSignal, name: str | None = None, **options: Any) -> Panel:
@@ -92,6 +104,11 @@ def denoise(obj: BaseSignal, display: bool = True, **options: Any) -> dict | Non
 def train(obj: BaseSignal, display: bool = True, **options: Any) -> dict | None:
     """Toolkey ``n2a.train``."""
     return _shown(make_panel(obj, "train", **options), display)
+
+
+def compare(obj: BaseSignal, display: bool = True, **options: Any) -> dict | None:
+    """Toolkey ``n2a.compare``."""
+    return _shown(make_panel(obj, "compare", **options), display)
 
 
 def _shown(panel: Panel, display: bool) -> dict | None:

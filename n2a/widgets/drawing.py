@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Width of a picture in pixels; the browser fits it to the page.
-WIDTH = 720
+# Width in pixels of one of two pictures, and of one of many; the browser fits it to the page.
+LARGE, SMALL = 720, 480
 EMPTY = "#3d4654"  # pixels that are NaN
 
 
@@ -71,7 +71,13 @@ def to_grey(image: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return ((np.asarray(image, np.float64) - low) / (high - low)).clip(0, 1)
 
 
-def picture(grey: np.ndarray, ruler: Ruler, aspect: float = 1.0, cut: float | None = None) -> bytes:
+def picture(
+    grey: np.ndarray,
+    ruler: Ruler,
+    aspect: float = 1.0,
+    cut: float | None = None,
+    pixels: int = LARGE,
+) -> bytes:
     """PNG of grey values (y, x) from 0 to 1, with a scale bar.
 
     Parameters
@@ -84,6 +90,8 @@ def picture(grey: np.ndarray, ruler: Ruler, aspect: float = 1.0, cut: float | No
         Height of a pixel over its width.
     cut
         Column at which a line parts what is left from what is right of it.
+    pixels
+        Width of the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -91,7 +99,7 @@ def picture(grey: np.ndarray, ruler: Ruler, aspect: float = 1.0, cut: float | No
     from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
     height, width = grey.shape
-    size = WIDTH, max(1, round(min(4.0, height * aspect / width) * WIDTH))
+    size = pixels, max(1, round(min(4.0, height * aspect / width) * pixels))
     figure = Figure(figsize=(size[0] / 100, size[1] / 100), dpi=100, facecolor=EMPTY)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()

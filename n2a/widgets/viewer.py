@@ -13,7 +13,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from n2a import signals
-from n2a.widgets.drawing import Region, Ruler, caption, grey_limits, picture, to_grey
+from n2a.widgets.drawing import LARGE, SMALL, Region, Ruler, caption, grey_limits, picture, to_grey
 from n2a.widgets.parts import LABEL, group
 
 if TYPE_CHECKING:
@@ -92,15 +92,24 @@ class Viewer:
         )
         self.controls = group(self.zoom, self.x, self.y, self.contrast, title="Look")
 
-        self._pictures = widgets.HBox(
-            layout=widgets.Layout(flex_flow="row wrap", grid_gap="8px", width="100%")
+        self._pictures = widgets.GridBox(
+            layout=widgets.Layout(
+                grid_template_columns="repeat(auto-fit, minmax(min(100%, 250px), 1fr))",
+                grid_gap="8px",
+                width="100%",
+            )
         )
         head = widgets.HBox(
             [self.mode, *(_beside(*pair) for pair in zip(self.sliders, self._places))],
             layout=widgets.Layout(flex_flow="row wrap", grid_gap="4px 28px", align_items="center"),
         )
         self.widget = widgets.VBox([head, self._pictures])
-        self.name_pictures(names)
+        self.names: tuple[str, ...] = ()
+        self.images: dict[str, widgets.Image] = {}
+        self.captions: dict[str, widgets.HTML] = {}
+        for name in names:
+            self.add(name)
+        self.draw()
         for control in (self.zoom, self.x, self.y, self.contrast, self.wipe):
             control.observe(lambda change: self.draw(), "value")
         self.mode.observe(self._mode_changed, "value")
@@ -112,16 +121,30 @@ class Viewer:
         """Which frame is looked at, as the index of (..., n, y, x)."""
         return tuple(slider.value for slider in self.sliders) or (0,)
 
-    def name_pictures(self, names: Sequence[str]) -> None:
-        """Begin anew with empty pictures of these names."""
+    def add(self, name: str, like: str | None = None) -> None:
+        """Add an empty picture, with the grey values of another one where that is named."""
         with self._lock:
-            self.names = tuple(names)
-            self._images = dict.fromkeys(self.names)
-            self._levels, self._quantity = {}, {}
-            self.images = {name: _image() for name in self.names}
-            self.captions = {name: widgets.HTML() for name in self.names}
+            self.names = (*self.names, name)
+            self._images[name] = None
+            self.images[name], self.captions[name] = _image(), widgets.HTML()
+            if like is not None:
+                self._levels[name] = self._levels[like]
             self._arrange()
-            self.draw()
+
+    def clear(self, names: Sequence[str]) -> None:
+        """Keep these pictures and take the others away."""
+        with self._lock:
+            for name in set(self.names) - set(names):
+                for kept in (
+                    self._images,
+                    self._levels,
+                    self._quantity,
+                    self.images,
+                    self.captions,
+                ):
+                    kept.pop(name, None)
+            self.names = tuple(names)
+            self._arrange()
 
     def set(self, name: str, image: np.ndarray | None, quantity: str = "") -> None:
         """Give a picture its frame (y, x), and say what its intensities are; None empties it."""
@@ -173,8 +196,11 @@ class Viewer:
             shown, cut = self.names, None
             if self.mode.value == WIPE:
                 shown, cut = self.names[:1], self._wipe(greys, *self.names)
+            pixels = LARGE if len(shown) < 3 else SMALL
             for name in shown:
-                self.images[name].value = picture(greys[name], self._rulers[0], self._aspect, cut)
+                self.images[name].value = picture(
+                    greys[name], self._rulers[0], self._aspect, cut, pixels
+                )
             for name in self.names:
                 self.captions[name].value = caption(
                     name, limits[name], self._quantity.get(name, "")
@@ -196,7 +222,7 @@ class Viewer:
             shown = [(captions, self.images[self.names[0]], self.wipe)]
         else:
             shown = [(self.captions[name], self.images[name]) for name in self.names]
-        layout = {"flex": "1 1 250px", "min_width": "0", "max_width": "640px"}
+        layout = {"min_width": "0", "max_width": "640px"}
         self._pictures.children = [widgets.VBox(parts, layout=layout) for parts in shown]
 
     def _mode_changed(self, change) -> None:
