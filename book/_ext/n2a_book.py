@@ -64,6 +64,7 @@ def setup(app):
     for name, text in generated().items():
         write(source / name, text)
     app.connect("config-inited", configure, priority=100)
+    app.connect("build-finished", tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -89,6 +90,12 @@ def configure(app, config) -> None:
         config.html_extra_path = [*config.html_extra_path, "_vendor/root"]
         config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
         config.nb_ipywidgets_js = {"vendor/require.js": {}, "vendor/embed-amd.js": {}}
+
+
+def tidy(app, exception) -> None:
+    """Leave out what only those need who debug the theme."""
+    for path in Path(app.outdir).glob("_static/**/*.map"):
+        path.unlink()
 
 
 def generated() -> dict[str, str]:
