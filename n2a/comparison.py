@@ -327,7 +327,7 @@ def compare(
         Whether the reports may run each method again on parts of the data: halves, and frames with a little more
         noise, which is what resolution (FRC) and error are told from. It takes each method's time some five times
         more, without what it learns from the series, which is done once: parameters and networks are kept. False: what
-        cannot be told without stays open.
+        cannot be told without stays open, but for the weights in the box, which the report knows and runs by itself.
     max_time
         Budget in seconds of each training of "n2a-trained" and "n2a-paper".
     time_axis

@@ -103,26 +103,16 @@ class Bench:
         """Put the report into the entry."""
         from n2a.reporting import report
 
-        try:
-            entry.report = report(
-                self.signal,
-                entry.signal,
-                model=entry._again if rerun else None,
-                truth=truth,
-                time_axis=self.time_axis,
-            )
-        except Exception as error:
+        again, entry._again = entry._again, None
+        known = {"truth": truth, "time_axis": self.time_axis}
+        entry.report = report(self.signal, entry.signal, model=again if rerun else None, **known)
+        if rerun and again is not None and not entry.report.verdicts:
             # The method may fail on a part of the data: then without it.
-            if not rerun or entry._again is None:
-                raise
-            _logger.debug("%s failed again", entry.name, exc_info=True)
-            entry.note = (
-                f"{entry.note + '; ' if entry.note else ''}it could not be run on parts of the data "
-                f"({' '.join(str(error).split())})"
-            )
-            entry.report = report(self.signal, entry.signal, truth=truth, time_axis=self.time_axis)
-        finally:
-            entry._again = None
+            reason = " ".join(entry.report.messages)
+            entry.report = report(self.signal, entry.signal, **known)
+            if entry.report.verdicts:
+                note = f"it could not be run on parts of the data ({' '.join(reason.split())})"
+                entry.note = f"{entry.note}; {note}" if entry.note else note
 
     def _denoise(self, entry: Entry, method: Method):
         """Frames or a signal; what can do it again is left in the entry."""
