@@ -306,14 +306,18 @@ def svd(frames: ArrayLike, rank: int = 8, patch: int | None = 10) -> np.ndarray:
     windows = sliding_window_view(frames, (patch, patch), (1, 2))
     size = patch * patch
     mean = windows.mean((0, 1, 2), dtype=np.float64).reshape(size).astype(np.float32)
-    rows = [one.reshape(-1, size) - mean for one in windows]
+
+    def rows():
+        for one in windows:  # all at once would take a hundred times the memory of the frames
+            yield one.reshape(-1, size) - mean
+
     # the right singular vectors, without the long side of the matrix
-    _, vectors = np.linalg.eigh(sum(row.T @ row for row in rows))
+    _, vectors = np.linalg.eigh(sum(row.T @ row for row in rows()))
     vectors = vectors[:, ::-1][:, :rank]
     result = np.zeros_like(frames)
     weight = np.zeros((height, width), np.float32)
     y, x = windows.shape[1:3]
-    for index, row in enumerate(rows):
+    for index, row in enumerate(rows()):
         kept = ((row @ vectors) @ vectors.T + mean).reshape(y, x, patch, patch)
         for i in range(patch):
             for j in range(patch):
