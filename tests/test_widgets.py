@@ -712,6 +712,25 @@ class TestWorker:
         assert worker.wait(10)
         assert done[-1] == "again"
 
+    @pytest.mark.parametrize("panel", ["denoise", "train"])
+    def test_the_interpreter_is_left_in_order_while_a_panel_works(self, panel):
+        code = f"""
+import time, n2a
+signal = n2a.acquire(n2a.simulate(shape=(64, 64), frames=6, seed=1), dose=20, seed=1)
+panel = signal.n2a.gui({panel!r}, display=False, {"batch=2, size=48" if panel == "train" else ""})
+panel.start_button.click()
+for _ in range(600):
+    time.sleep(0.1)
+    if panel.bar._bar.value > 0:
+        break
+print("works")
+"""
+        paths = f"import sys; sys.path.insert(0, {str(Path(n2a.__file__).parents[1])!r})\n"
+        result = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", paths + code], capture_output=True, text=True
+        )
+        assert (result.returncode, result.stdout) == (0, "works\n"), result.stderr
+
 
 class TestRegistration:
     """HyperSpy reads entry points at its start: a fresh interpreter is asked."""

@@ -68,7 +68,7 @@ class ComparePanel(Panel):
         self._axis = signals.resolve_time_axis(signal, options.get("time_axis", "auto"))
         self._frames = signals.stack_frames(signal, self._axis)
         self.status, self.bar = Status(), Bar()
-        self.worker = Worker(self.status.fail)
+        self.worker = Worker(self.status.fail, self.stop)
         self.viewer = Viewer(signal, self._axis, (RAW,))
         self.viewer.set_levels(RAW, signals.sample_frames(self._frames))
         self.viewer.moved = self._show_frames

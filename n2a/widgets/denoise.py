@@ -80,7 +80,7 @@ class DenoisePanel(Panel):
         axis = signals.resolve_time_axis(signal, options.get("time_axis", "auto"))
         self._axis, self._frames = axis, signals.stack_frames(signal, axis)
         self.status, self.bar = Status(), Bar()
-        self.worker = Worker(self.status.fail)
+        self.worker = Worker(self.status.fail, self.cancel)
         self.viewer = Viewer(signal, axis, (RAW, DENOISED), wipe=True)
         self.viewer.moved = self._refresh
         self.viewer.set_levels(RAW, signals.sample_frames(self._frames))

@@ -59,7 +59,7 @@ class TrainPanel(Panel):
         self._stop = self._told = False
         self._rows = 0
         self.status, self.bar = Status(), Bar()
-        self.worker = Worker(self.status.fail)
+        self.worker = Worker(self.status.fail, self.stop)
         self.picture = widgets.Image(
             format="png", layout=widgets.Layout(width="100%", max_width="1100px", height="auto")
         )

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,10 +28,12 @@ class Worker:
     ----------
     failed
         Called with what a task raises, in the thread of the worker.
+    end
+        Asks the task that runs to come to an end; called when the interpreter is left.
     """
 
-    def __init__(self, failed: Callable[[Exception], None]):
-        self._failed = failed
+    def __init__(self, failed: Callable[[Exception], None], end: Callable[[], None] = lambda: None):
+        self._failed, self._end = failed, end
         self._tasks: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -39,7 +43,8 @@ class Worker:
         with self._lock:
             self._tasks.append(task)
             if self._thread is None:
-                # A daemon: a kernel that is shut down does not wait for a training.
+                # A daemon: a kernel that is shut down does not wait for ever.
+                _workers.add(self)
                 self._thread = threading.Thread(target=self._run, name="n2a panel", daemon=True)
                 self._thread.start()
 
@@ -49,6 +54,13 @@ class Worker:
         if thread is not None:
             thread.join(seconds)
         return self._thread is None
+
+    def leave(self, seconds: float) -> None:
+        """End what runs and what waits, as far as that comes to an end within the time."""
+        with self._lock:
+            self._tasks.clear()
+        self._end()
+        self.wait(seconds)
 
     def _run(self) -> None:
         while True:
@@ -62,6 +74,16 @@ class Worker:
             except Exception as error:
                 _logger.debug("A task of a panel failed", exc_info=True)
                 self._failed(error)
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave() -> None:
+    # An interpreter that goes away under PyTorch's feet is aborted.
+    for worker in list(_workers):
+        worker.leave(10)
 
 
 class Caught:
