@@ -251,7 +251,7 @@ class Comparison(Mapping):
         >>> import n2a
         >>> from matplotlib.figure import Figure
         >>> noisy = n2a.acquire(n2a.simulate(structure="2d", frames=4, seed=1), dose=20, seed=1)
-        >>> comparison = n2a.compare(noisy, ["gaussian"], show_progressbar=False)
+        >>> comparison = n2a.compare(noisy, ["gaussian"], rerun=False, show_progressbar=False)
         >>> figure = comparison.plot(zoom=0.25, figure=Figure())
         >>> [axes.get_title() for axes in figure.axes][:2]
         ['raw', 'gaussian']
