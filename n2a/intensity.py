@@ -18,6 +18,9 @@ APART = 2.5
 #: Lower maxima are not taken for columns, as a part of the height of the bright ones.
 LEAST_HEIGHT = 0.2
 
+_OUTLIER = 6.0  # standard deviations
+_MEAN = 12  # raw frames at most, whose mean is what a result must measure up to
+
 
 class Proportion(NamedTuple):
     """How the raw intensities of columns follow those of the result, from :func:`proportion`.
@@ -30,8 +33,8 @@ class Proportion(NamedTuple):
         Root mean square distance of the best parabola from that line, over the range of the intensities and as a
         fraction of their mean, and its standard error. Good: 0.
     chance
-        Standard error of the intensity of one column in the mean of the raw frames, as the same fraction: the best
-        that can be measured without denoising.
+        Standard error of the intensity of one column in the mean of the raw frames, twelve at most, as the same
+        fraction: what can be measured without denoising.
     number
         Columns.
     denoised, raw
@@ -106,20 +109,24 @@ def proportion(
     >>> honest.linear, gamma.linear, bool(abs(honest.slope - 1) < 0.05)
     (True, False, True)
     """
-    found = found[_apart(found, atom_width)]
-    ours = measure(denoised, found, atom_width)
-    theirs = measure(raw, found, atom_width)
-    known = np.isfinite(ours.intensity) & np.isfinite(theirs.intensity)
+    width = usual_width(np.asarray(denoised), found, atom_width) if len(found) else atom_width
+    # The same weights for the pixels of both; all columns together, or neighbours would count as background.
+    ours, theirs = (measure(each, found, width, fit=False) for each in (denoised, raw))
+    known = np.isfinite(ours.intensity) & np.isfinite(theirs.intensity) & _apart(found, atom_width)
     x, y = ours.intensity[known], theirs.intensity[known]
     if len(x) < FEWEST or not np.abs(x.mean()) > 0:
         raise ValueError(
             f"{len(x)} columns stand apart from their neighbours by {APART} atom widths; expected {FEWEST} or more. "
             "Take more frames, or a larger region."
         )
-    width = usual_width(np.asarray(denoised), found, atom_width)
     level = theirs.background[known]
     flat = np.maximum(noise.gain * level + noise.offset, 0) * 4 * np.pi * width**2
     variance = np.maximum(flat + noise.gain * x, 1e-6 * np.median(np.abs(x)) ** 2)
+    # A flash or a hot pixel near a column must not bend the curve.
+    away = (y - x * np.median(y) / np.median(x)) / np.sqrt(variance)
+    scatter = 1.4826 * np.median(np.abs(away - np.median(away)))
+    kept = np.abs(away - np.median(away)) <= _OUTLIER * max(scatter, 1.0)
+    x, y, variance = x[kept], y[kept], variance[kept]
     mean = abs(x.mean())
     scale = x / mean
     design = np.column_stack([np.ones_like(x), scale, scale**2]) / np.sqrt(variance)[:, None]
@@ -140,7 +147,7 @@ def proportion(
         # Without what chance adds to it.
         departure=float(np.sqrt(max(square - spread, 0)) / mean),
         departure_error=float(np.sqrt(spread) / mean),
-        chance=float(np.median(np.sqrt(variance)) / mean / np.sqrt(len(np.asarray(raw)))),
+        chance=float(np.median(np.sqrt(variance)) / mean / np.sqrt(min(len(raw), _MEAN))),
         number=len(x),
         denoised=x,
         raw=y,

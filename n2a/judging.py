@@ -279,8 +279,9 @@ class _Judge:
                 for _ in range(draws):
                     added = added_noise(own, self.noise, profile, rng)
                     answer = case.method(raw + self.offset + _STEP * added) - self.offset - own
-                    pairs.append((registered.apply(added), registered.apply(answer / _STEP)))
-            self.budget.add(registered.apply(raw), registered.apply(total), case.series, pairs)
+                    pairs.append((added, answer / _STEP))
+            uneven = np.maximum(self.noise.gain * total.mean(0) + self.noise.offset, 0)
+            self.budget.add(raw, total, registered if case.series else None, pairs, uneven)
         low, high = np.percentile(
             np.concatenate([t[:, ::2, ::2].ravel() for t in self.total]), (0.1, 99.9)
         )
@@ -339,7 +340,7 @@ class _Judge:
         """uMSE and uPSNR."""
         budget = self.budget
         still, split = budget.still_error(), budget.split_error()
-        motion, spread = (v / max(budget.pixels, 1) for v in budget.motion())
+        motion, spread = budget.neighbours.motion()
         moves = motion > 2 * spread or (
             still is not None
             and split is not None
@@ -347,22 +348,24 @@ class _Judge:
         )
         remarks = []
         self.estimate, self.unbiased, source = None, False, ""
-        if split is not None and (still is None or moves or split.error < still.error):
-            self.estimate, self.unbiased = split, True
-            source = f"the frames themselves, the method run again on them with {_STEP:g} times the noise (Stein)"
+        added = f"the frames themselves, the method run again on them with {_STEP:g} times the noise (Stein)"
+        unseen = "raw frames 4 to 6 away, put on the frame by whole pixels, taken as unseen by the method"
+        if split is not None:
+            self.estimate, self.unbiased, source = split, True, added
+            if still is not None and not moves:
+                self.estimate, source = _together(still, split), f"{unseen}; and {added}"
             if self._is_correlated():
                 remarks.append(
                     "optimistic: the noise is correlated along the scan lines; that is allowed for only as far as it "
                     "was measured"
                 )
         elif still is not None:
-            self.estimate, self.unbiased = still, not moves
-            source = "raw frames 4 to 6 away, put on the frame by whole pixels, taken as unseen by the method"
+            self.estimate, self.unbiased, source = still, not moves, unseen
             if moves:
                 remarks.append(
                     "pessimistic: the scene moves, which counts as error. Pass 'model', the method itself, to tell"
                 )
-            elif split is None and motion + 2 * spread > 0.25 * max(still.value, 1e-300):
+            elif motion + 2 * spread > 0.25 * max(still.value, 1e-300):
                 remarks.append("motion too small to be seen in so few pixels would count as error")
         else:
             remarks.append(
@@ -431,7 +434,7 @@ class _Judge:
             self.verdicts.append(OVER_SMOOTHED)
         if lost:
             self.verdicts.append(STRUCTURE_REMOVED)
-        outside = budget.outside / budget.pixels > budget.reference_error()
+        outside = budget.noise_outside > budget.reference_error()
         if not over and not lost and (outside or self._worse_than_filter()):
             self.verdicts.append(NOISE_LEFT)
 
@@ -494,7 +497,12 @@ class _Judge:
         source = "even and odd frames, put on one another by whole pixels; 1/7 threshold"
         series = "needs a series of four frames or more"
         method = f"{series}, and 'model', the method itself, to run it on half of the frames"
-        for key, halves, remark in (("frc", results, method), ("frc_raw", raws, series)):
+        crossed = (results[0] + results[1], raws[1] + raws[0])
+        for key, halves, remark in (
+            ("frc", results, method),
+            ("frc_half", crossed if results[0] else ([], []), method),
+            ("frc_raw", raws, series),
+        ):
             if not halves[0]:
                 self.say(key, source=source, remark=remark, unit=unit)
                 continue
@@ -538,9 +546,6 @@ class _Judge:
             shared += np.sum(weight * f.values * g.values)
             against += np.sum(weight * (f.values * b.values + g.values * a.values)) / 2
             variance += np.sum(weight * noise * (f.values**2 + g.values**2)) / 4
-        self.pictures["frc_cross"] = _frc(
-            results[0] + results[1], raws[1] + raws[0], self.case.pixel_size
-        )
         if not shared > 0:
             self.say("frc_cross", source=source, remark="the denoised halves do not agree at all")
             return
@@ -601,7 +606,7 @@ class _Judge:
         """Atoms that would be seen in the raw frame if they were there, but are not; and all that would be seen."""
         found, support = self.found, self.support
         width = usual_width(heights, found, self.width)
-        claimed, seen = (measure(a, found, self.width).intensity for a in (total, raw))
+        claimed, seen = (measure(a, found, width, fit=False).intensity for a in (total, raw))
         row, column = (
             np.clip(np.rint(v).astype(int), 0, n - 1)
             for v, n in zip((found.row, found.column), total.shape[1:])
@@ -721,7 +726,9 @@ class _Judge:
         power = sum(np.sum(run**2) for run in fast)
         strength = math.sqrt(self.noise.variance(0.0))
         if power > 0:
-            fit = sum(np.sum(a * b) for a, b in zip(fast, self.raw)) / power
+            # The fast part of both: the slow part of the raw frames is not orthogonal to it.
+            seen = [run - _slow(run, self.width) for run in self.raw]
+            fit = sum(np.sum(a * b) for a, b in zip(fast, seen)) / power
             if abs(fit - 1) > max(0.1, _SURE * strength / math.sqrt(power)):
                 scale, source = float(fit), f"the truth times {fit:.4g}, which fits the raw frames"
         runs = [scale * run for run in runs]
@@ -790,6 +797,13 @@ class _Judge:
         return Findings(
             self.lines, verdicts, self.messages, error, self.pictures, self.found, self.support
         )
+
+
+def _together(first: Estimate, second: Estimate) -> Estimate:
+    """Two estimates of one number, each with the weight that its error deserves."""
+    weights = np.array([1 / max(each.error, 1e-300) ** 2 for each in (first, second)])
+    value = np.average([first.value, second.value], weights=weights)
+    return Estimate(float(value), float(1 / np.sqrt(weights.sum())))
 
 
 def _slow(frames: np.ndarray, atom_width: float) -> np.ndarray:

@@ -97,8 +97,12 @@ TEXTS = {
         "as much as the noise itself is known",
     ),
     "frc": _Text(
-        "FRC resolution of two halves denoised separately", "", "finer than that of the raw frames",
+        "FRC resolution of two halves denoised separately", "", "not much finer than the next line",
         "what the method invents in both halves alike counts as agreement",
+    ),
+    "frc_half": _Text(
+        "FRC resolution of each half with the other raw half", "", "finer than that of the raw frames",
+        "detail that the raw half is too noisy for",
     ),
     "frc_raw": _Text("FRC resolution of the raw frames", "", "a reference", "noise that the halves share"),
     "frc_cross": _Text(

@@ -126,8 +126,7 @@ def umse(
         if budget is None:
             width = measure_atom_width(raw) or 2.0
             budget = Budget(band_limit(width))
-        registered = register(raw, width)
-        budget.add(registered.apply(raw), registered.apply(result))
+        budget.add(raw, result, register(raw, width))
     estimate = None if budget is None else budget.still_error()
     if estimate is None:
         raise ValueError(

@@ -185,7 +185,7 @@ def _draw_frc(axes: Axes, pictures: dict) -> None:
     size = pictures["pixel_size"]
     for key, colour, style, name in (
         ("frc", _RESULT, "-", "denoised halves"),
-        ("frc_cross", _REFERENCE, "--", "each with the other raw half"),
+        ("frc_half", _REFERENCE, "--", "each with the other raw half"),
         ("frc_raw", _RAW, ":", "raw halves"),
     ):
         curve = pictures.get(key)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import fft
 
 from n2a.means import Estimate
-from n2a.views import UNSEEN, unseen_pairs
+from n2a.views import UNSEEN, Registration, unseen_pairs
 
 RINGS = 24
 _GROUPS = 4  # of rings, with as much of the structure each: what is judged by itself
@@ -25,25 +25,23 @@ _SURE = 3.0  # standard errors
 
 
 class Corner(NamedTuple):
-    """Low frequencies of frames, and what is beyond them.
+    """Low frequencies of frames, and the noise beyond them.
 
     Attributes
     ----------
     values
         (n, rows, columns): coefficients of the cosine transforms.
-    outside
-        Sum of the squares of all other coefficients.
     profile
         Mean power by frequency along x, where along y it is too high for atoms.
-    points
-        Number of coefficients behind the profile.
+    first, points
+        Frequency along y, in rows, from which the profile was taken, and the number of coefficients behind it.
     shape
         Of the frames.
     """
 
     values: np.ndarray
-    outside: float
     profile: np.ndarray
+    first: int
     points: int
     shape: tuple[int, int]
 
@@ -66,24 +64,46 @@ def band_limit(atom_width: float) -> float:
 
 
 def corner(frames: np.ndarray, limit: float) -> Corner:
-    """Cosine transforms of frames (n, y, x) up to `limit` cycles per pixel."""
+    """Cosine transforms of frames (n, y, x), up to `limit` cycles per pixel."""
     n, height, width = frames.shape
     rows, columns = (min(size, int(np.ceil(2 * limit * size)) + 1) for size in (height, width))
     inside = _frequency((height, width), rows, columns) <= limit
     high = int(2 * height * min(1.5 * limit, 0.42))
     values = np.zeros((n, rows, columns))
-    profile, outside = np.zeros(width), 0.0
+    profile = np.zeros(width)
     for frame, value in zip(frames, values, strict=True):
         spectrum = fft.dctn(np.asarray(frame, np.float32), norm="ortho")
         value[...] = spectrum[:rows, :columns] * inside
-        outside += max(float(np.sum(spectrum**2, dtype=np.float64)) - float(np.sum(value**2)), 0.0)
         profile += np.mean(spectrum[high:] ** 2, axis=0, dtype=np.float64) / n
-    return Corner(values, outside, profile, n * (height - high) * width, (height, width))
+    return Corner(values, profile, high, n * (height - high) * width, (height, width))
 
 
 def _frequency(shape: tuple[int, int], rows: int, columns: int) -> np.ndarray:
     """Of the coefficients, in cycles per pixel."""
     return np.hypot(np.arange(rows)[:, None] / (2 * shape[0]), np.arange(columns) / (2 * shape[1]))
+
+
+def _unevenness(variance: np.ndarray, first: int, rows: int, columns: int) -> np.ndarray:
+    """Power of uneven white noise in cosines (rows, columns), over its mean in the rows from `first` on.
+
+    A cosine squared is one plus the cosine of twice the frequency, over two: bright edges weigh more in low ones.
+    """
+    height, width = variance.shape
+    doubled = fft.dctn(variance) / 4  # type II: index 2k holds cosines of twice the frequency k
+
+    def twice(size: int) -> tuple[np.ndarray, np.ndarray]:
+        index = 2 * np.arange(size)
+        beyond = index > size  # there the cosines run backwards, with the other sign
+        return np.where(beyond, 2 * size - index, index) % size, np.where(
+            index == size, 0.0, np.where(beyond, -1.0, 1.0)
+        ) * np.where(index == 0, 0.0, 1.0)
+
+    (y, sign_y), (x, sign_x) = twice(height), twice(width)
+    whole = doubled[0, 0]
+    along_y, along_x = sign_y * doubled[y, 0], sign_x * doubled[0, x]
+    both = sign_y[:, None] * sign_x * doubled[np.ix_(y, x)]
+    power = (whole + along_y[:, None] + along_x + both) / max(whole, 1e-300)
+    return (power / power[first:].mean(axis=0))[:rows, :columns]
 
 
 def linear_filter(frames: np.ndarray, limit: float, gain: np.ndarray) -> np.ndarray:
@@ -98,6 +118,56 @@ def linear_filter(frames: np.ndarray, limit: float, gain: np.ndarray) -> np.ndar
         spectrum = fft.dctn(np.asarray(frame, np.float32), norm="ortho")
         place[...] = fft.idctn(spectrum * factor.astype(np.float32), norm="ortho")
     return result
+
+
+class Neighbours:
+    """What frames that a result has not seen say about it; all sums are by ring, over pairs of frames."""
+
+    def __init__(self):
+        # Result and raw frame, each times the mean of unseen ones.
+        self.kept, self.lasting, self.kept_variance = np.zeros((3, RINGS))
+        self.kept_outside, self.kept_pixels = 0.0, 0
+        # Differences of the result from two unseen frames, multiplied.
+        self.still, self.still_variance, self.still_pixels = *np.zeros((2, RINGS)), 0
+        # Raw frames times the next one, and times one as far away as the unseen ones; sum, variance, pixels.
+        self.near, self.far = np.zeros(3), np.zeros(3)
+
+    def add(self, raw: np.ndarray, result: np.ndarray, limit: float) -> None:
+        """One run of frames (n, y, x), put on one another."""
+        corners = corner(raw, limit), corner(result, limit)
+        y, f = (each.values for each in corners)
+        ring, noise = _rings(corners[0], limit)
+        area = raw[0].size
+        users: dict[tuple[int, ...], list[int]] = {}
+        for i, others in unseen_pairs(len(y)):
+            unseen = y[others].mean(0)
+            kept, lasting = _by_ring(f[i] * unseen, ring), _by_ring(y[i] * unseen, ring)
+            self.kept += kept
+            self.lasting += lasting
+            part = np.divide(kept, lasting, out=np.zeros(RINGS), where=lasting > 0)
+            part = np.append(part.clip(0, 2), 0)[ring]
+            self.kept_variance += _by_ring(((f[i] - part * y[i]) * unseen) ** 2, ring)
+            self.kept_outside += _beyond(result[i], raw[others].mean(0), f[i], unseen)
+            self.kept_pixels += area
+            for pair in itertools.combinations(sorted(others), 2):
+                users.setdefault(pair, []).append(i)
+        # By pair: all that look at the same two frames share the product of their noise.
+        for (a, b), seen in users.items():
+            self.still += _by_ring(sum((f[i] - y[a]) * (f[i] - y[b]) for i in seen), ring)
+            self.still_variance += len(seen) ** 2 * _by_ring(noise**2, ring)
+            self.still_pixels += len(seen) * area
+        scatter = _by_ring(noise**2 + 2 * noise * (f**2).mean(0), ring).sum()
+        for distance, total in ((1, self.near), (UNSEEN[1], self.far)):
+            for i in range(len(y) - distance):
+                total += np.vdot(y[i], y[i + distance]), scatter, area
+
+    def motion(self) -> Estimate:
+        """Mean squared error per pixel that motion adds to :meth:`error`; infinitely uncertain for few frames."""
+        if not (self.near[2] and self.far[2]):
+            return Estimate(0.0, np.inf)
+        fall = self.near[0] / self.near[2] - self.far[0] / self.far[2]
+        spread = np.hypot(*(np.sqrt(total[1]) / total[2] for total in (self.near, self.far)))
+        return Estimate(float(2 * fall), float(2 * spread))
 
 
 class Budget:
@@ -115,51 +185,50 @@ class Budget:
     count, raw, noise, power, own, residual
         By ring: number of coefficients; power of the raw frames, of their noise and of the result; their product; power
         of their difference.
-    profile
-        Power of the noise by cosine frequency along x, of the last run.
     outside
-        Power of the result beyond the limit, where the scene has none.
+        Power of the result beyond the limit, where the scene has next to none.
+    pixels
+        Number of them, over all frames.
+    neighbours
+        What unseen frames say.
     """
 
     def __init__(self, limit: float):
         self.limit = limit
         self.frequency = np.linspace(0, limit, RINGS + 1)[1:]
         self.count, self.raw, self.noise, self.power, self.own, self.residual = np.zeros((6, RINGS))
-        self.profile = np.ones(1)
-        self.outside, self._points, self.frames, self.pixels = 0.0, 0, 0, 0
-        # Products with frames that the result has not seen, and variances of their sums.
-        self._kept, self._lasting, self._kept_variance = np.zeros((3, RINGS))
-        self._still, self._still_variance, self._still_terms = *np.zeros((2, RINGS)), 0
-        self._near, self._far, self._motion_variance = np.zeros((3, RINGS))
-        self._steps = [0, 0]
+        self.outside, self._points, self.pixels = 0.0, 0, 0
+        self.neighbours = Neighbours()
         # What the result has in common with the noise of its own frame, told by noise that was added.
         self._common, self._common_variance, self._split = *np.zeros((2, RINGS)), False
+        # Beyond the limit: with the raw frames, with their noise.
+        self._own_outside = self._common_outside = 0.0
 
     def add(
         self,
         raw: np.ndarray,
         result: np.ndarray,
-        series: bool = True,
+        registered: Registration | None = None,
         draws: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+        variance: np.ndarray | None = None,
     ) -> None:
-        """One run of frames (n, y, x), put on one another, finite and with the background.
+        """One run of frames (n, y, x), finite and with the background.
 
         Parameters
         ----------
         raw, result
             As recorded, and denoised.
-        series
-            Whether neighbours show the same scene.
+        registered
+            How neighbours lie on one another, if they show the same scene.
         draws
             Pairs: noise like that of the raw frames, and by how much the result changes where it is added, per unit of
             it.
+        variance
+            (y, x), of the noise, up to a factor. Default: the same everywhere.
         """
         y, f = corner(raw, self.limit), corner(result, self.limit)
-        n, rows, columns = y.values.shape
-        frequency = _frequency(y.shape, rows, columns)
-        ring = np.minimum((frequency / self.limit * RINGS).astype(int), RINGS)
-        ring[frequency > self.limit] = RINGS
-        noise = np.broadcast_to(y.profile[:columns], ring.shape)
+        ring, noise = _rings(y, self.limit, variance)
+        n = len(y.values)
         for total, terms in (
             (self.count, np.full(ring.shape, n)),
             (self.noise, n * noise),
@@ -169,42 +238,19 @@ class Budget:
             (self.residual, ((y.values - f.values) ** 2).sum(0)),
         ):
             total += _by_ring(terms, ring)
-        self.profile = y.profile
-        self.outside += f.outside
+        self.outside += _beyond(result, result, f.values, f.values)
+        self._own_outside += _beyond(result, raw, f.values, y.values)
         self._points += y.points
-        self.frames += n
         self.pixels += n * y.shape[0] * y.shape[1]
         for added, answer in draws:
-            products = corner(added, self.limit).values * corner(answer, self.limit).values
+            z, d = (corner(part, self.limit).values for part in (added, answer))
+            products = z * d
+            self._common_outside += _beyond(added, answer, z, d) / len(draws)
             self._common += _by_ring(products.sum(0), ring) / len(draws)
             self._common_variance += _by_ring((products**2).sum(0), ring) / len(draws) ** 2
             self._split = True
-        if series:
-            self._add_unseen(y.values, f.values, noise, ring)
-
-    def _add_unseen(self, y: np.ndarray, f: np.ndarray, noise: np.ndarray, ring: np.ndarray):
-        users: dict[tuple[int, ...], list[int]] = {}
-        for i, others in unseen_pairs(len(y)):
-            unseen = y[others].mean(0)
-            kept, lasting = _by_ring(f[i] * unseen, ring), _by_ring(y[i] * unseen, ring)
-            self._kept += kept
-            self._lasting += lasting
-            part = np.divide(kept, lasting, out=np.zeros(RINGS), where=lasting > 0)
-            part = np.append(part.clip(0, 2), 0)[ring]
-            self._kept_variance += _by_ring(((f[i] - part * y[i]) * unseen) ** 2, ring)
-            for pair in itertools.combinations(sorted(others), 2):
-                users.setdefault(pair, []).append(i)
-        # By pair: all that look at the same two frames share the product of their noise.
-        for (a, b), seen in users.items():
-            self._still += _by_ring(sum((f[i] - y[a]) * (f[i] - y[b]) for i in seen), ring)
-            self._still_variance += len(seen) ** 2 * _by_ring(noise**2, ring)
-            self._still_terms += len(seen)
-        for far, (distance, total) in enumerate(((1, self._near), (UNSEEN[1], self._far))):
-            for i in range(len(y) - distance):
-                alike = y[i] * y[i + distance]
-                total += _by_ring(alike, ring)
-                self._steps[far] += 1
-        self._motion_variance += _by_ring(noise**2 + 2 * noise * (f**2).mean(0), ring)
+        if registered is not None:
+            self.neighbours.add(registered.apply(raw), registered.apply(result), self.limit)
 
     # What follows from the sums
 
@@ -234,9 +280,9 @@ class Budget:
         Told by frames that the result has not seen, where enough of the scene lasts that long; otherwise by the raw
         frames themselves, whose noise in the result makes it look like more structure unless it was told.
         """
-        enough = self._lasting > _SURE * np.sqrt(self._kept_variance) + 0.3 * self.structure * (
-            self._still_terms > 0
-        ) * (self._steps[1] / max(self.frames, 1))
+        seen = self.neighbours
+        share = seen.kept_pixels / max(self.pixels, 1)
+        enough = seen.lasting > _SURE * np.sqrt(seen.kept_variance) + 0.3 * share * self.structure
         structure = np.maximum(self.structure, 1e-300)
         own = (self.own - self._common) / structure
         own_error = (
@@ -246,9 +292,9 @@ class Budget:
             )
             / structure
         )
-        lasting = np.maximum(self._lasting, 1e-300)
-        value = np.where(enough, self._kept / lasting, own)
-        return value, np.where(enough, np.sqrt(self._kept_variance) / lasting, own_error)
+        lasting = np.maximum(seen.lasting, 1e-300)
+        value = np.where(enough, seen.kept / lasting, own)
+        return value, np.where(enough, np.sqrt(seen.kept_variance) / lasting, own_error)
 
     def groups(self) -> list[np.ndarray]:
         """Rings from coarse to fine in which structure stands out of the noise, with as much of it each."""
@@ -294,55 +340,77 @@ class Budget:
         rings = np.logical_or.reduce([np.zeros(RINGS, bool), *self.groups()])
         return bool(rings.any() and self.power[rings].sum() < 1e-3 * self.structure[rings].sum())
 
-    def motion(self) -> tuple[float, float]:
-        """Error that motion adds where unseen frames stand for the truth, over all frames, and its standard error."""
-        if not min(self._steps):
-            return 0.0, np.inf
-        fall = (self._near / self._steps[0] - self._far / self._steps[1]).sum()
-        error = np.sqrt(2 * self._motion_variance.sum() / self._steps[1])
-        return float(2 * fall * self.frames), float(2 * error * np.sqrt(self.frames))
-
     def still_error(self) -> Estimate | None:
         """Mean squared error per pixel, by two unseen frames each; None for fewer than six frames in a row."""
-        if not self._still_terms:
+        seen = self.neighbours
+        if not seen.still_pixels:
             return None
-        scale = self.frames / self._still_terms
-        value = scale * self._still.sum()
-        power = self.noise / np.maximum(self.count, 1)
-        variance = scale**2 * self._still_variance.sum() + 2 * np.sum(power) / RINGS * max(value, 0)
-        return Estimate((value + self.outside) / self.pixels, np.sqrt(variance) / self.pixels)
+        value = seen.still.sum() / seen.still_pixels
+        power = self.noise.sum() / max(self.count.sum(), 1) / self.pixels
+        variance = seen.still_variance.sum() / seen.still_pixels**2 + 2 * power * max(value, 0)
+        return self._estimate(value, variance, self._kept_outside())
 
     def split_error(self) -> Estimate | None:
         """Mean squared error per pixel, by noise that was added; None where none was."""
         if not self._split:
             return None
-        value = (self.residual - self.noise + 2 * self._common).sum()
-        every = np.ones(RINGS, bool)
-        power = self.noise / np.maximum(self.count, 1)
-        variance = (
-            self._noise_variance(every)
-            + 4 * np.sum(power) / RINGS * max(value, 0)
-            + 4 * self._common_variance.sum()
-        )
-        return Estimate((value + self.outside) / self.pixels, np.sqrt(variance) / self.pixels)
+        value = (self.residual - self.noise + 2 * self._common).sum() / self.pixels
+        power = self.noise.sum() / max(self.count.sum(), 1) / self.pixels
+        every = self._noise_variance(np.ones(RINGS, bool)) + 4 * self._common_variance.sum()
+        variance = every / self.pixels**2 + 4 * power * max(value, 0)
+        shared = (self._own_outside - self._common_outside) / self.pixels
+        return self._estimate(value, variance, shared)
 
     def least_error(self) -> Estimate | None:
         """Mean squared error per pixel, or less where a method looks at several frames; None without unseen frames.
 
         ``F² - 2 FX + X²``, with FX as the unseen frames tell it: they say too much of it where a method mixes frames.
         """
-        if not self._still_terms:
+        if not self.neighbours.kept_pixels:
             return None
         part, error = self.transfer()
-        value = (self.power + (1 - 2 * part) * self.structure).sum()
-        spread = 2 * error * self.structure
-        every = np.ones(RINGS, bool)
-        variance = np.sum(spread**2) + self._noise_variance(every)
-        return Estimate((value + self.outside) / self.pixels, np.sqrt(variance) / self.pixels)
+        value = (self.power + (1 - 2 * part) * self.structure).sum() / self.pixels
+        spread = np.sum((2 * error * self.structure) ** 2)
+        variance = (spread + self._noise_variance(np.ones(RINGS, bool))) / self.pixels**2
+        return self._estimate(value, variance, self._kept_outside())
+
+    def _kept_outside(self) -> float:
+        """Beyond the limit, what the result shares with unseen frames, per pixel."""
+        seen = self.neighbours
+        return seen.kept_outside / seen.kept_pixels if seen.kept_pixels else 0.0
+
+    def _estimate(self, value: float, variance: float, shared: float) -> Estimate:
+        """With what the result has beyond the limit and does not share with the scene."""
+        left = max(self.outside / self.pixels - shared, 0.0)
+        return Estimate(float(value + left), float(np.sqrt(variance)))
+
+    @property
+    def noise_outside(self) -> float:
+        """Power of the result beyond the limit that is not the scene's, per pixel; without unseen frames all of it."""
+        return max(self.outside / self.pixels - self._kept_outside(), 0.0)
 
     def reference_error(self) -> float:
         """Mean squared error per pixel of the best linear filter of single frames."""
         return float(self.reference.sum() / max(self.pixels, 1))
+
+
+def _rings(
+    y: Corner, limit: float, variance: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ring of each coefficient, `RINGS` for none, and the power of the noise there."""
+    rows, columns = y.values.shape[1:]
+    frequency = _frequency(y.shape, rows, columns)
+    ring = np.minimum((frequency / limit * RINGS).astype(int), RINGS)
+    ring[frequency > limit] = RINGS
+    noise = np.broadcast_to(y.profile[:columns], ring.shape)
+    if variance is not None:
+        noise = noise * _unevenness(variance, y.first, rows, columns)
+    return ring, noise
+
+
+def _beyond(a: np.ndarray, b: np.ndarray, low_a: np.ndarray, low_b: np.ndarray) -> float:
+    """Sum of products of the coefficients that are not in the corners."""
+    return float(np.vdot(a, b)) - float(np.vdot(low_a, low_b))
 
 
 def _by_ring(values: np.ndarray, ring: np.ndarray) -> np.ndarray:
