@@ -41,7 +41,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/uv
-	$(UV_INSTALL) -e ".[all,baselines,selfsupervised,cluster,fabric,tensorboard,tests,dev]"
+	$(UV_INSTALL) -e ".[all,baselines,browser,selfsupervised,cluster,fabric,tensorboard,tests,dev]"
 	@touch $@
 
 $(VENV)/.book: pyproject.toml constraints.txt | $(BIN)/uv
