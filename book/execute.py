@@ -65,6 +65,11 @@ def smaller(picture: str) -> str:
     return base64.b64encode(best).decode()
 
 
+def told(cell) -> bool:
+    """Whether a cell has text to show and no picture."""
+    return bool(cell.outputs) and not any("image/png" in o.get("data", {}) for o in cell.outputs)
+
+
 def execute(name: str, parameters: dict, force: bool) -> None:
     """Make one page, unless it is up to date."""
     notebook, page = ROOT / "notebooks" / f"{name}.ipynb", PAGES / f"{name}.ipynb"
@@ -92,8 +97,8 @@ def execute(name: str, parameters: dict, force: bool) -> None:
     made.metadata.pop("papermill", None)
     for cell in made.cells:
         cell.metadata.pop("papermill", None)
-        # Long code that draws a figure is folded away: on a page the figure is what counts.
-        if cell.cell_type == "code" and cell.source.count("\n") >= FOLDED and cell.outputs:
+        # Long code that draws or only defines is folded away: on a page the figures are what counts.
+        if cell.cell_type == "code" and cell.source.count("\n") >= FOLDED and not told(cell):
             tags = cell.metadata.setdefault("tags", [])
             tags += ["hide-input"] * ("hide-input" not in tags)
         for output in cell.get("outputs", []):

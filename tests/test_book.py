@@ -189,9 +189,8 @@ class TestLists:
         for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
             rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \| (.+) \|$", tables[path.stem], re.M)
             known = papermill.inspect_notebook(path)
-            assert {name: default for name, default, _ in rows} == {
-                name: entry["default"] for name, entry in known.items()
-            }
+            defaults = {name: ast.literal_eval(default) for name, default, _ in rows}
+            assert defaults == {n: ast.literal_eval(e["default"]) for n, e in known.items()}
 
     def test_data_sets_are_those_of_the_manifest(self, extension):
         table = extension.datasets_table()

@@ -17,6 +17,7 @@ import inspect
 import json
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,15 @@ INVENTORIES = {
 EMPTY_INVENTORY = (
     b"# Sphinx inventory version 2\n# Project: none\n# Version: \n"
     b"# The remainder of this file is compressed using zlib.\n" + zlib.compress(b"")
+)
+
+#: What functions return that is no signal.
+RESULTS = (
+    "reporting.Report",
+    "atoms.AtomMap",
+    "comparison.Comparison",
+    "manifest.Catalogue",
+    "manifest.Dataset",
 )
 
 #: Modules on arrays, for those who build on them: all that is public in them is listed.
@@ -130,7 +140,7 @@ def public(module) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def summary(module: str, names: list[str]) -> str:
+def summary(module: str, names: Sequence[str]) -> str:
     """An autosummary table with a page for each name."""
     lines = "\n".join(f"   {name}" for name in names)
     return (
@@ -169,6 +179,8 @@ def api_page() -> str:
         summary("n2a", functions),
         "## Classes\n",
         summary("n2a", classes),
+        "What reports, atom maps, comparisons and the list of data sets are:\n",
+        summary("n2a", RESULTS),
     ]
     for name in modules:
         module = things[name]
@@ -236,7 +248,9 @@ def parameters_tables() -> str:
             told |= {name: text for name in re.findall(r"\w+", names)}
         title = texts[0].splitlines()[0].removeprefix("# ")
         lines += [f"## {path.stem}", "", title, "", "| parameter | default | |", "|---|---|---|"]
-        for name, default, comment in re.findall(r"^(\w+) = (.+?)(?:  # (.+))?$", code, re.M):
+        for node in ast.parse(code).body:
+            name, default = node.targets[0].id, ast.unparse(node.value)
+            comment = code.splitlines()[node.end_lineno - 1][node.end_col_offset :].strip(" #")
             text = " ".join((told.get(name) or comment).split())
             lines.append(f"| `{name}` | `{default}` | {cell(text)} |")
         lines.append("")
