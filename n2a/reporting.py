@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Method = Noise2Atom | str | os.PathLike | Callable[[np.ndarray], np.ndarray] | None
 
-PIXELS = 6.5e6  # that are judged
+PIXELS = 1e7  # that are judged
 EDGE = 512  # of the part of large frames that is judged
 RUN = 12  # frames in a row
 _MATCH = 0.02  # of the result: what the ends of a run and the edges of a crop change
@@ -208,7 +208,7 @@ def report(
 
     Notes
     -----
-    Of a long series runs of 12 frames are judged, spread evenly, about six million pixels; of larger frames the middle
+    Of a long series runs of 12 frames are judged, spread evenly, about ten million pixels; of larger frames the middle
     of 512 x 512 pixels. What cannot be judged is said in the report: it does not raise.
 
     Examples
