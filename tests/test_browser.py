@@ -173,7 +173,7 @@ def seen(image):
 def resembles(picture, frame):
     """Correlation of an image on the page with the frame that it should show, away from edge and scale bar."""
     frame = np.asarray(frame, float)
-    frame = np.clip(frame, *np.percentile(frame, (0.5, 99.8)))
+    frame = np.clip(frame, *np.percentile(frame, (0.5, 99.9)))
     zoom = np.divide(picture.shape, frame.shape)
     frame = scipy.ndimage.zoom(scipy.ndimage.gaussian_filter(frame, 2 / zoom), zoom, order=1)
     picture = scipy.ndimage.gaussian_filter(picture, 2)

@@ -224,14 +224,13 @@ class DenoisePanel(Panel):
                 told_at_end = f"Denoised: {task.count} frame{'s' * (task.count > 1)}."
             self.result = task.signal_with(result)
             self._result_settings = self._task_settings
-            self.status.tell(told_at_end)
-            self._asked = True
-            self._show_frame()
         except Stopped:
             kept = "the result before is kept" if self.result is not None else "nothing is kept"
-            self.status.tell(f"Cancelled at frame {number} of {task.count}; {kept}.")
+            told_at_end = f"Cancelled at frame {number} of {task.count}; {kept}."
         finally:
             self._running(False)
+        self.status.tell(told_at_end)
+        self._refresh()
 
     def _save(self, path: Path) -> None:
         result, self._stop = self.result, False

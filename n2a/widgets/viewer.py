@@ -84,7 +84,7 @@ class Viewer:
             for name, ruler in zip("xy", self._rulers)
         )
         self.contrast = widgets.FloatRangeSlider(
-            value=(0.5, 99.8), min=0, max=100, step=0.1, readout_format=".1f",
+            value=(0.5, 99.9), min=0, max=100, step=0.1, readout_format=".1f",
             description="Contrast, %", style=LABEL, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
         self.contrast.tooltip = (
