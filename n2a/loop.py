@@ -53,6 +53,8 @@ class Settings:
         Prediction of a frame that the window lacks, where nothing has moved.
     noisy_cycle
         Low-passed difference between the frames and what the noise maker makes of the restored ones.
+    low_pass
+        Standard deviation in pixels of the filter in that difference; 0 compares pixel by pixel, as a CycleGAN does.
     clean_cycle
         Clear images, made noisy by the noise maker, and restored.
     adversarial
@@ -80,6 +82,7 @@ class Settings:
     pairs: float = 1.0
     neighbour: float = 1.0
     noisy_cycle: float = 0.0
+    low_pass: float = 15**0.5
     clean_cycle: float = 0.0
     adversarial: float = 0.0
     adversarial_noise: float = 0.0
@@ -142,7 +145,10 @@ class Loop:
         self.networks = nn.ModuleDict(networks).to(device).train().requires_grad_(True)
         self.networks["to_clear"].to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.networks["to_clear"]).eval().requires_grad_(False)
-        self.low_pass = LowPass().to(device)
+        width = settings.low_pass
+        self.low_pass = (
+            LowPass(width, 2 * math.ceil(4 * width) + 1).to(device) if width else nn.Identity()
+        )
         critics = [k for k in self.networks if "critic" in k]
         makers = [k for k in self.networks if k not in critics]
         self.optimisers = {

@@ -444,7 +444,7 @@ def _settings(preset: str, changes: dict) -> Settings:
         if not isinstance(value, Integral) or value < least:
             raise ValueError(f"'{name}' must be a whole number of {least} or more, not {value!r}.")
         chosen = replace(chosen, **{name: int(value)})
-    for name in ("learning_rate", "critic_rate", "penalty", "average", *LOSSES):
+    for name in ("learning_rate", "critic_rate", "penalty", "average", "low_pass", *LOSSES):
         value = getattr(chosen, name)
         if not isinstance(value, Real) or not 0 <= value < math.inf:
             raise ValueError(f"'{name}' must be a finite number of 0 or more, not {value!r}.")

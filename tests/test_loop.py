@@ -260,6 +260,15 @@ class TestStep:
         told = self.run(make_loop(ALL, window=window), range(2))
         assert all(np.isfinite(list(one.values())).all() for one in told)
 
+    def test_without_the_low_pass(self):
+        """Pixel by pixel the noise of a frame counts, which nothing can make again; low-passed it does not."""
+        exact, passed = (
+            make_loop(Settings(**{**vars(ALL), "low_pass": width})).step(0, 0.0)["noisy_cycle"]
+            for width in (0.0, 15**0.5)
+        )
+        assert exact > 0.7  # white noise of variance 1 has a mean modulus of 0.8
+        assert passed < 0.5 * exact
+
     def test_learns(self):
         settings = Settings(batch=4, size=32, learning_rate=5e-3, neighbour=0.0, average=0.0)
         told = self.run(make_loop(settings), range(40), total=1000)

@@ -366,6 +366,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("kwargs", "error", "message"),
         [
+            ({"low_pass": -1}, ValueError, "'low_pass'.*0 or more.*-1"),
             ({"preset": "slow"}, ValueError, "'preset'.*'fast', 'paper'.*'slow'"),
             ({"learning_speed": 1}, TypeError, "'learning_speed'.*learning_rate"),
             ({"batch": 0}, ValueError, "'batch'.*0"),

@@ -256,7 +256,7 @@ def run(
     seconds: float,
     seed: int,
     frames: int | None,
-    settings: dict[str, float],
+    settings: dict[str, float] | None = None,
 ) -> dict:
     """One cell: denoise, and measure. ``seconds`` of the result are those of all computing."""
     seen = observed(name, dose, frames)
@@ -271,7 +271,7 @@ def run(
     model, said = None, ""
     if method == "trained":
         model = n2a.train(
-            signal(seen), max_time=seconds, seed=seed, show_progressbar=False, **settings
+            signal(seen), max_time=seconds, seed=seed, show_progressbar=False, **(settings or {})
         )
         said = str(model.verdict)
     total = run_n2a(seen.frames, series.pixel_size, True, model)
