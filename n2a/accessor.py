@@ -218,7 +218,7 @@ class Accessor:
         Examples
         --------
         >>> import n2a
-        >>> noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=8, seed=1), dose=20, seed=1)
+        >>> noisy = n2a.acquire(n2a.simulate(structure="2d", frames=8, seed=1), dose=20, seed=1)
         >>> noisy.n2a.report(noisy.n2a.denoise(show_progressbar=False)).verdicts
         ['fine']
         """
