@@ -247,7 +247,8 @@ def test_the_kernel_stays_free_while_a_panel_trains(browser, tmp_path):
     cells = [
         "%matplotlib widget\nimport hyperspy.api as hs, n2a",
         "s = n2a.acquire(n2a.simulate(shape=(64, 64), frames=6, seed=1), dose=5, seed=1)\n"
-        "panel = s.n2a.gui('train', batch=2, size=48)\npanel",
+        "panel = s.n2a.gui('train', batch=2, size=48)\n"
+        "panel.minutes.value = 3\npanel",
         "s.plot()",
     ]
     with lab(browser, tmp_path, cells, 1280) as page:
