@@ -98,9 +98,10 @@ def execute(name: str, parameters: dict, force: bool) -> None:
     for cell in made.cells:
         cell.metadata.pop("papermill", None)
         # Long code that draws or only defines is folded away: on a page the figures are what counts.
+        tags = cell.metadata.setdefault("tags", [])
         if cell.cell_type == "code" and cell.source.count("\n") >= FOLDED and not told(cell):
-            tags = cell.metadata.setdefault("tags", [])
-            tags += ["hide-input"] * ("hide-input" not in tags)
+            if not {"hide-input", "parameters"} & set(tags):
+                tags.append("hide-input")
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
