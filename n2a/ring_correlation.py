@@ -100,7 +100,7 @@ def frc(
     first, second
         Real, (y, x) or (n, y, x), of one shape and at least 16 x 16 px. Their noise must be independent: results of
         denoising need two halves of the data that were denoised separately. Pixels that are not finite are filled
-        with the mean.
+        with the mean; pairs with a frame of nothing else are left out.
     pixel_size
         In nm; gives the frequencies in 1/nm too.
     rings
@@ -151,6 +151,10 @@ def frc(
         pixel_size = check_positive("pixel_size", pixel_size)
     height, width = first.shape[-2:]
     first, second = (a.reshape(-1, height, width) for a in (first, second))
+    # A blank frame says nothing, and nor does the one beside it.
+    seen = np.isfinite(first).any(axis=(1, 2)) & np.isfinite(second).any(axis=(1, 2))
+    if seen.any():
+        first, second = first[seen], second[seen]
     number = min(128, min(height, width) // 4) if rings is None else rings
     if not (isinstance(number, (int, np.integer)) and 2 <= number <= min(height, width) // 2):
         raise ValueError(
