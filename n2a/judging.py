@@ -42,7 +42,15 @@ from n2a.lines import (
 from n2a.means import Estimate
 from n2a.noise import estimate_noise, scan_covariance
 from n2a.ring_correlation import RingCorrelation, frc
-from n2a.rings import Budget, band_limit, corner, linear_filter
+from n2a.rings import (
+    RINGS,
+    Budget,
+    band_limit,
+    by_ring,
+    coefficient_rings,
+    corner,
+    linear_filter,
+)
 from n2a.sampling import bin_frames, measure_atom_width, unbin_frames
 from n2a.similarity import WINDOW, css_pairs
 from n2a.views import Registration, added_noise, register
@@ -56,6 +64,9 @@ _DRAW_PIXELS = 2**21  # more noise is drawn for fewer pixels
 _WHITENESS_PIXELS = 2**21
 _ATOM_PIXELS = 2**21
 _SURE = 3.0  # standard errors
+_EMPTY_THRESHOLD = (
+    5.0  # of significance, in a frame of 512 x 512 px without an atom that the counts support
+)
 _SMALLEST = 32  # px
 
 
@@ -77,8 +88,10 @@ class Case:
         Whether the frames of a run are neighbours in time.
     pixel_size
         In nm, or None.
-    method
-        Frames as recorded to total frames; None when it is not known.
+    method, background
+        Frames as recorded to total frames, and to their background; None when they are not known.
+    inner
+        By run, the frames for which the method sees as much in the run as in the whole series.
     atoms_only
         Whether the result is without background; None when that is not known.
     dark
@@ -97,6 +110,8 @@ class Case:
     series: bool
     pixel_size: float | None
     method: Callable[[np.ndarray], np.ndarray] | None
+    background: Callable[[np.ndarray], np.ndarray] | None
+    inner: list[slice]
     atoms_only: bool | None
     dark: bool | None
     sites: list[Detections] | None
@@ -239,7 +254,6 @@ class _Judge:
             filled = [np.full_like(a, self.offset) for a in filled]
         if not self.atoms_only:
             self.total = [a - self.offset for a in filled]
-            self.background = "as given"
             return
         dark = case.dark
         if dark is None:
@@ -249,14 +263,15 @@ class _Judge:
             )
             dark = likeness < 0
         self.sign = -1 if dark else 1
-        if case.method is not None:
-            self.total = [case.method(a + self.offset) - self.offset for a in self.raw]
-            self.background = "added by the same method"
+        if case.background is not None:
+            self.total = [
+                case.background(a + self.offset) - self.offset + self.sign * b
+                for a, b in zip(self.raw, filled)
+            ]
             return
         self.total = [
             with_slow_part(self.sign * a, b, self.width) for a, b in zip(filled, self.raw)
         ]
-        self.background = f"slow part (over {_SLOW * self.width:.0f} px) of the raw frames, because the result has none"
         self.messages.append(
             "The result has another background than the raw frames"
             + (", and shows dark atoms bright" if dark else "")
@@ -271,7 +286,7 @@ class _Judge:
         pixels = sum(run.size for run in self.raw)
         draws = int(np.clip(_DRAW_PIXELS // pixels, 1, 4))
         rng = np.random.default_rng(0)
-        for raw, total, registered in zip(self.raw, self.total, self.registered):
+        for raw, total, registered, inner in zip(self.raw, self.total, self.registered, case.inner):
             pairs = []
             if case.method is not None:
                 profile = corner(raw, self.limit).profile
@@ -279,7 +294,7 @@ class _Judge:
                 for _ in range(draws):
                     added = added_noise(own, self.noise, profile, rng)
                     answer = case.method(raw + self.offset + _STEP * added) - self.offset - own
-                    pairs.append((added, answer / _STEP))
+                    pairs.append((added[inner], answer[inner] / _STEP))
             uneven = np.maximum(self.noise.gain * total.mean(0) + self.noise.offset, 0)
             self.budget.add(raw, total, registered if case.series else None, pairs, uneven)
         low, high = np.percentile(
@@ -326,7 +341,11 @@ class _Judge:
             if remark:
                 self.say(key, source=source, remark=remark)
                 continue
-            pairs = [css_pairs(run, self.range) for run in self._whole(runs) if len(run) > 1]
+            pairs = [
+                css_pairs(run + self.offset, self.range)
+                for run in self._whole(runs)
+                if len(run) > 1
+            ]
             self.pictures[key] = pairs
             values = np.concatenate(pairs)
             values = values[np.isfinite(values)]
@@ -537,21 +556,36 @@ class _Judge:
         return raws, results
 
     def _cross(self, raws: tuple[list, list], results: tuple[list, list], source: str) -> None:
-        shared = against = variance = 0.0
+        shared, against, variance = np.zeros((3, RINGS))
+        pixels = 0
         for y0, y1, f0, f1 in zip(*raws, *results):
             a, b, f, g = (corner(part, self.limit) for part in (y0, y1, f0, f1))
-            weight = np.ones(a.values.shape[1:])
-            weight[: max(2, len(weight) // 10), : max(2, weight.shape[1] // 10)] = 0  # background
-            noise = a.profile[: weight.shape[1]]
-            shared += np.sum(weight * f.values * g.values)
-            against += np.sum(weight * (f.values * b.values + g.values * a.values)) / 2
-            variance += np.sum(weight * noise * (f.values**2 + g.values**2)) / 4
-        if not shared > 0:
+            ring, noise = coefficient_rings(a, self.limit)
+            for total, terms in (
+                (shared, f.values * g.values),
+                (against, (f.values * b.values + g.values * a.values) / 2),
+                (variance, noise * (f.values**2 + g.values**2) / 4),
+            ):
+                total += by_ring(terms.sum(0), ring)
+            pixels += f0.size
+        # Rings in which the result is weaker than the scene must not hide those in which it invents; without
+        # the background, and without what chance adds to a sum of what is positive.
+        spread = np.sqrt(variance[1:])
+        excess = np.maximum(shared - against, 0)[1:] - spread / math.sqrt(2 * math.pi)
+        lacking, error = max(excess.sum(), 0.0), math.sqrt(variance[1:].sum())
+        whole = shared[1:].sum()
+        if not whole > 0:
             self.say("frc_cross", source=source, remark="the denoised halves do not agree at all")
             return
-        value, error = against / shared, math.sqrt(variance) / shared
-        good = value > 1 - _SURE * error
-        self.say("frc_cross", value, error, "good" if good else "bad", source=source)
+        bad = lacking - _SURE * error > self.budget.reference_error() * pixels
+        self.say(
+            "frc_cross",
+            1 - lacking / whole,
+            error / whole,
+            "bad" if bad else "good",
+            source=source,
+            good="1, or what is lacking is less than the error of the linear filter",
+        )
 
     def atoms(self) -> None:
         """Support of each atom by the counts, and linearity of the intensities."""
@@ -623,7 +657,7 @@ class _Judge:
             usual = float(np.median(support.significance[strong] * spread[strong] / seen[strong]))
         expected = np.nan_to_num(usual * claimed / spread)
         # A threshold is infinite where a frame has no atom that is supported.
-        threshold = np.minimum(support.threshold[found.frame], 8.0)
+        threshold = np.minimum(support.threshold[found.frame], _EMPTY_THRESHOLD)
         # As much as atoms scatter that are there: jitter and neighbours do their part.
         away = support.significance - expected
         scatter = max(1.0, 1.4826 * float(np.median(np.abs(away - np.median(away)))))

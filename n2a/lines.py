@@ -107,7 +107,7 @@ TEXTS = {
     "frc_raw": _Text("FRC resolution of the raw frames", "", "a reference", "noise that the halves share"),
     "frc_cross": _Text(
         "structure of each denoised half that the other raw half has", "",
-        "1 or more: the halves agree on nothing that the raw frames do not show",
+        "1: the halves agree on nothing that the raw frames do not show",
         "what is missing in both; motion from frame to frame lowers it",
     ),
     "supported": _Text(

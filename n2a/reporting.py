@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from n2a import signals
 from n2a.judging import Case, Findings, Unsuitable, judge
 from n2a.lines import FINE, Line
+from n2a.views import UNSEEN
 
 if TYPE_CHECKING:
     import os
@@ -272,7 +273,7 @@ def _case(raw, denoised, model, truth, frames, axis, size) -> Case:
     raws, results = ([read_span(a, span, window) for span in spans] for a in (frames, given))
     truths = None if scene is None else [read_span(scene, span, window) for span in spans]
     provenance = _provenance(denoised)
-    method = _method(model, provenance, frames, raws, results, series, size, messages)
+    method, background = _method(model, provenance, frames, raws, results, series, size, messages)
     sites = None if scene is None else _sites(raw, frames.shape, spans, window)
     return Case(
         raws,
@@ -281,6 +282,8 @@ def _case(raw, denoised, model, truth, frames, axis, size) -> Case:
         series,
         size,
         method,
+        background,
+        [_inner(span, frames.shape[-3]) for span in spans],
         provenance and not provenance.get("background", False),
         None if provenance is None else provenance.get("contrast") == "dark",
         sites,
@@ -377,29 +380,42 @@ def _provenance(denoised) -> dict | None:
     return None if node is None else node.as_dictionary()
 
 
+def _inner(span: tuple, length: int) -> slice:
+    """Frames of a run for which a method sees as much as in the whole series; all, where there are none."""
+    _, start, stop = span
+    context = UNSEEN[0] - 1
+    first = 0 if start == 0 else context
+    last = stop - start - (0 if stop == length else context)
+    return slice(first, last) if last > first else slice(None)
+
+
 def _method(model, provenance, frames, raws, results, series, size, messages):
-    """A function from frames to total frames, or None; what is doubtful about it is said."""
+    """Functions from frames to total frames and to their background, or None; what is doubtful is said."""
     if callable(model) and not hasattr(model, "generator"):
-        return lambda part: _checked(model, part)
+        return lambda part: _checked(model, part), None
     predictors = _predictors(model, provenance, frames, series, size)
     if predictors is None:
-        return None
+        return None, None
     bare, full = predictors
-    background = bool(provenance and provenance.get("background", False))
-    away = _difference(full if background else bare, raws[0], results[0])
+    own = full if provenance and provenance.get("background", False) else bare
+    away = _difference(own, raws[0], results[0])
     if away > _MATCH and model is None:
         messages.append(
             "The weights in the box do not give this result of these frames, although it names them (difference "
             f"{100 * away:.2g} % of its standard deviation): it was changed afterwards, or was made from other frames. "
             "It is judged without the method; pass 'model' for the lines that need it."
         )
-        return None
-    if away > _MATCH:
+        return None, None
+    if away > _MATCH and provenance is not None:
         messages.append(
             f"'model' gives another result of these frames (difference {100 * away:.2g} % of the standard deviation): "
             "lines that need the method judge 'model'."
         )
-    return lambda part: full(part).astype(np.float64)
+    sign = -1 if bare.plan.contrast == "dark" else 1
+    return (
+        lambda part: full(part).astype(np.float64),
+        lambda part: full(part).astype(np.float64) - sign * bare(part),
+    )
 
 
 def _predictors(model, provenance, frames, series, size):

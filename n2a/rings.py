@@ -32,9 +32,10 @@ class Corner(NamedTuple):
     values
         (n, rows, columns): coefficients of the cosine transforms.
     profile
-        Mean power by frequency along x, where along y it is too high for atoms.
+        Mean power by frequency along x, where along y it is too high for atoms; the same everywhere unless noise is
+        correlated along x for sure.
     first, points
-        Frequency along y, in rows, from which the profile was taken, and the number of coefficients behind it.
+        Frequency along y, in rows, from which the profile was taken, and the number of coefficients behind its mean.
     shape
         Of the frames.
     """
@@ -68,14 +69,28 @@ def corner(frames: np.ndarray, limit: float) -> Corner:
     n, height, width = frames.shape
     rows, columns = (min(size, int(np.ceil(2 * limit * size)) + 1) for size in (height, width))
     inside = _frequency((height, width), rows, columns) <= limit
-    high = int(2 * height * min(1.5 * limit, 0.42))
+    high = int(2 * height * min(1.2 * limit, 0.42))
     values = np.zeros((n, rows, columns))
     profile = np.zeros(width)
     for frame, value in zip(frames, values, strict=True):
         spectrum = fft.dctn(np.asarray(frame, np.float32), norm="ortho")
         value[...] = spectrum[:rows, :columns] * inside
         profile += np.mean(spectrum[high:] ** 2, axis=0, dtype=np.float64) / n
-    return Corner(values, profile, high, n * (height - high) * width, (height, width))
+    points = n * (height - high)  # behind each value of the profile
+    if _is_white(profile, points):
+        profile[:] = profile.mean()
+        points *= width
+    else:
+        points *= columns
+    return Corner(values, profile, high, points, (height, width))
+
+
+def _is_white(profile: np.ndarray, points: int) -> bool:
+    """Whether noise is the same at all frequencies along x, as far as can be told."""
+    parts = np.array_split(profile, 8)
+    means, sizes = (np.array([f(part) for part in parts]) for f in (np.mean, len))
+    excess = np.sum((means / max(profile.mean(), 1e-300) - 1) ** 2 * points * sizes / 2)
+    return bool(excess < 7 + _SURE * np.sqrt(14))  # chi squared
 
 
 def _frequency(shape: tuple[int, int], rows: int, columns: int) -> np.ndarray:
@@ -136,27 +151,27 @@ class Neighbours:
         """One run of frames (n, y, x), put on one another."""
         corners = corner(raw, limit), corner(result, limit)
         y, f = (each.values for each in corners)
-        ring, noise = _rings(corners[0], limit)
+        ring, noise = coefficient_rings(corners[0], limit)
         area = raw[0].size
         users: dict[tuple[int, ...], list[int]] = {}
         for i, others in unseen_pairs(len(y)):
             unseen = y[others].mean(0)
-            kept, lasting = _by_ring(f[i] * unseen, ring), _by_ring(y[i] * unseen, ring)
+            kept, lasting = by_ring(f[i] * unseen, ring), by_ring(y[i] * unseen, ring)
             self.kept += kept
             self.lasting += lasting
             part = np.divide(kept, lasting, out=np.zeros(RINGS), where=lasting > 0)
             part = np.append(part.clip(0, 2), 0)[ring]
-            self.kept_variance += _by_ring(((f[i] - part * y[i]) * unseen) ** 2, ring)
+            self.kept_variance += by_ring(((f[i] - part * y[i]) * unseen) ** 2, ring)
             self.kept_outside += _beyond(result[i], raw[others].mean(0), f[i], unseen)
             self.kept_pixels += area
             for pair in itertools.combinations(sorted(others), 2):
                 users.setdefault(pair, []).append(i)
         # By pair: all that look at the same two frames share the product of their noise.
         for (a, b), seen in users.items():
-            self.still += _by_ring(sum((f[i] - y[a]) * (f[i] - y[b]) for i in seen), ring)
-            self.still_variance += len(seen) ** 2 * _by_ring(noise**2, ring)
+            self.still += by_ring(sum((f[i] - y[a]) * (f[i] - y[b]) for i in seen), ring)
+            self.still_variance += len(seen) ** 2 * by_ring(noise**2, ring)
             self.still_pixels += len(seen) * area
-        scatter = _by_ring(noise**2 + 2 * noise * (f**2).mean(0), ring).sum()
+        scatter = by_ring(noise**2 + 2 * noise * (f**2).mean(0), ring).sum()
         for distance, total in ((1, self.near), (UNSEEN[1], self.far)):
             for i in range(len(y) - distance):
                 total += np.vdot(y[i], y[i + distance]), scatter, area
@@ -222,12 +237,12 @@ class Budget:
             How neighbours lie on one another, if they show the same scene.
         draws
             Pairs: noise like that of the raw frames, and by how much the result changes where it is added, per unit of
-            it.
+            it; of all frames or of some.
         variance
             (y, x), of the noise, up to a factor. Default: the same everywhere.
         """
         y, f = corner(raw, self.limit), corner(result, self.limit)
-        ring, noise = _rings(y, self.limit, variance)
+        ring, noise = coefficient_rings(y, self.limit, variance)
         n = len(y.values)
         for total, terms in (
             (self.count, np.full(ring.shape, n)),
@@ -237,7 +252,7 @@ class Budget:
             (self.own, (f.values * y.values).sum(0)),
             (self.residual, ((y.values - f.values) ** 2).sum(0)),
         ):
-            total += _by_ring(terms, ring)
+            total += by_ring(terms, ring)
         self.outside += _beyond(result, result, f.values, f.values)
         self._own_outside += _beyond(result, raw, f.values, y.values)
         self._points += y.points
@@ -245,9 +260,10 @@ class Budget:
         for added, answer in draws:
             z, d = (corner(part, self.limit).values for part in (added, answer))
             products = z * d
-            self._common_outside += _beyond(added, answer, z, d) / len(draws)
-            self._common += _by_ring(products.sum(0), ring) / len(draws)
-            self._common_variance += _by_ring((products**2).sum(0), ring) / len(draws) ** 2
+            weight = n / len(z) / len(draws)
+            self._common_outside += weight * _beyond(added, answer, z, d)
+            self._common += weight * by_ring(products.sum(0), ring)
+            self._common_variance += weight**2 * by_ring((products**2).sum(0), ring)
             self._split = True
         if registered is not None:
             self.neighbours.add(registered.apply(raw), registered.apply(result), self.limit)
@@ -283,7 +299,7 @@ class Budget:
         seen = self.neighbours
         share = seen.kept_pixels / max(self.pixels, 1)
         enough = seen.lasting > _SURE * np.sqrt(seen.kept_variance) + 0.3 * share * self.structure
-        structure = np.maximum(self.structure, 1e-300)
+        structure = np.maximum(self.structure, 1e-12 * max(self.raw.max(), 1e-300))
         own = (self.own - self._common) / structure
         own_error = (
             np.sqrt(
@@ -394,7 +410,7 @@ class Budget:
         return float(self.reference.sum() / max(self.pixels, 1))
 
 
-def _rings(
+def coefficient_rings(
     y: Corner, limit: float, variance: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ring of each coefficient, `RINGS` for none, and the power of the noise there."""
@@ -413,5 +429,6 @@ def _beyond(a: np.ndarray, b: np.ndarray, low_a: np.ndarray, low_b: np.ndarray) 
     return float(np.vdot(a, b)) - float(np.vdot(low_a, low_b))
 
 
-def _by_ring(values: np.ndarray, ring: np.ndarray) -> np.ndarray:
+def by_ring(values: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """Sums of the coefficients of each ring."""
     return np.bincount(ring.ravel(), values.ravel(), RINGS + 1)[:RINGS]
