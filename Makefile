@@ -9,9 +9,8 @@ OUT    := demo_output
 PYTEST_ARGS ?=
 
 QUICKSTART := notebooks/01_quickstart.ipynb
-TRAINING   := notebooks/02_training.ipynb
-# nbval sets no parameters: it gets a copy that trains for a few steps.
-QUICK_TRAINING := build/$(notdir $(TRAINING))
+# nbval sets no parameters: of these it gets copies with quick ones.
+QUICK      := 02_training 03_evaluation 04_paper_figures 05_trust
 UV_INSTALL  = $(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode -c constraints.txt
 
 # uv does not read pip's settings: hand the user's own find-links on (empty on most machines).
@@ -65,9 +64,8 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
-	@mkdir -p build
-	$(BIN)/python -m papermill --prepare-only -p max_time 0 -p max_steps 3 -p frames 5 -p size 64 $(TRAINING) $(QUICK_TRAINING)
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env $(QUICKSTART) $(QUICK_TRAINING)
+	$(BIN)/python tests/quick_notebooks.py build/nbval $(QUICK)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env $(QUICKSTART) $(QUICK:%=build/nbval/%.ipynb)
 
 install: $(VENV)/.test
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The notebooks, executed with quick parameters, on simulated and on real input."""
 
+import ast
+import csv
 import json
 import re
 import sys
@@ -14,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
 import n2a
+from n2a.atoms import true_atoms
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +34,14 @@ pytestmark = pytest.mark.skipif(
 
 def parameter_sets() -> dict[str, dict[str, dict]]:
     return tomllib.loads((NOTEBOOKS / "params.toml").read_text(encoding="utf-8"))
+
+
+def parameters(name: str) -> dict:
+    """What a notebook runs with in these tests: its defaults, and the quick ones in their place."""
+    known = papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb").values()
+    return {p["name"]: ast.literal_eval(p["default"]) for p in known} | parameter_sets()[name][
+        "quick"
+    ]
 
 
 class Executed:
@@ -64,6 +75,14 @@ class Executed:
         assert picture.std() > 0.1
         assert (self.output / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
 
+    def saved_figures(self, *suffixes: str) -> set[str]:
+        """Stems of the figures that are there with all of these suffixes, and with something on them."""
+        stems = [{path.stem for path in self.output.glob(f"*{suffix}")} for suffix in suffixes]
+        assert all(one == stems[0] for one in stems)
+        for path in self.output.glob("*.png"):
+            assert matplotlib.image.imread(path)[..., :3].std() > 0.05, path
+        return stems[0]
+
 
 def calibration(signal) -> list[tuple]:
     axes = signal.axes_manager._axes
@@ -74,7 +93,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
-@pytest.mark.parametrize("name", ["00_train_weights", "01_quickstart", "02_training"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_parameter_sets_name_parameters_of_their_notebook(name):
     known = set(papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb"))
     sets = parameter_sets()[name]
@@ -277,3 +296,223 @@ class TestTraining:
         assert correlation(denoised.data, blurred) < -0.8
         assert page.figures == 7
         assert page.complaints == ""
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    return Executed("03_evaluation", tmp_path_factory.mktemp("evaluation"))
+
+
+class TestEvaluation:
+    def test_error_without_the_truth_is_that_with_it(self, evaluation):
+        rows = re.findall(r"^(\S.*?) +([\d.]+) dB +([\d.]+) dB \(", evaluation.text, re.M)
+        assert len(rows) == 7
+        for name, true, told in rows:
+            assert float(told) == pytest.approx(float(true), abs=2), name
+        # In the same order: what is better by the raw frames is better by the truth.
+        assert [r[0] for r in sorted(rows, key=lambda r: float(r[1]))] == [
+            r[0] for r in sorted(rows, key=lambda r: float(r[2]))
+        ]
+
+    def test_honest_result_comes_first_and_each_cheat_is_named(self, evaluation):
+        table = evaluation.text.split("the best first")[1]
+        rows = re.findall(r"^(\w.*?) +(\d\.\d{3})  (.+)$", table, re.M)[:7]
+        verdicts = {name: verdict for name, _, verdict in rows}
+        assert next(iter(verdicts.items())) == ("denoised by n2a", "fine")
+        assert [name for name, verdict in verdicts.items() if verdict == "fine"] == [
+            "denoised by n2a"
+        ]
+        assert "over-smoothed" in verdicts["strong blur"]
+        assert "without support" in verdicts["holes filled with atoms"]
+        assert "not linear" in verdicts["contrast bent (gamma 0.5)"]
+        similarity = {name: float(css) for name, css, _ in rows}
+        assert similarity["a constant"] == 1
+
+    def test_page_names_the_best_as_the_saved_comparison_does(self, evaluation):
+        told = json.loads((evaluation.output / "comparison.json").read_text(encoding="utf-8"))
+        assert set(told) == set(parameters("03_evaluation")["methods"])
+        lines = {
+            name: {line["key"]: line["value"] for line in one["report"]["lines"]}
+            for name, one in told.items()
+        }
+        best = max(lines, key=lambda name: lines[name]["psnr"])
+        assert f"First by PSNR against the truth: {best}." in evaluation.text
+        first = next(iter(told))
+        assert f"First by the report: {first}" in evaluation.text
+
+    def test_report_is_saved_with_its_verdict(self, evaluation):
+        saved = json.loads((evaluation.output / "report.json").read_text(encoding="utf-8"))
+        assert saved["verdicts"] == ["fine"]
+
+    def test_page_is_complete_and_without_warnings(self, evaluation):
+        measured = [name for name in ("mos2", "abf_srtio3") if n2a.datasets.find(name)]
+        assert evaluation.saved_figures(".png", ".pdf") == {
+            "simulated", "report", "upsnr", "residual", "frc", "intensities", "comparison", "error_and_time",
+            *(f"comparison_{name}" for name in measured),
+        }  # fmt: skip
+        assert evaluation.figures == 8 + len(measured)
+        assert evaluation.complaints == ""
+
+    def test_unknown_method_is_refused_with_those_there_are(self, tmp_path):
+        with pytest.raises(papermill.PapermillExecutionError, match=r"no method 'blurr'.*gaussian"):
+            Executed("03_evaluation", tmp_path, methods=["blurr"], size=64)
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    return Executed("04_paper_figures", tmp_path_factory.mktemp("paper"))
+
+
+class TestPaperFigures:
+    FIGURES = ("domains", "losses", "networks", "css_over_time", "css_and_psnr", "css_of_a_blur")
+
+    @pytest.fixture
+    def table(self, paper):
+        with open(paper.output / "css_table.csv", newline="") as file:
+            return {row["method"]: row for row in csv.DictReader(file)}
+
+    def test_figures_are_saved_as_vectors_with_text_as_text(self, paper):
+        edges = [edge for edge, *_ in parameters("04_paper_figures")["configurations"]]
+        stems = paper.saved_figures(".png", ".pdf", ".svg")
+        assert stems == {*self.FIGURES, *(f"consecutive_{edge}" for edge in edges)}
+        for stem in stems:
+            drawn = (paper.output / f"{stem}.svg").read_text(encoding="utf-8")
+            assert "<text" in drawn or "<tspan" in drawn, stem
+
+    def test_counts_follow_from_current_and_dwell_time(self, paper):
+        given = parameters("04_paper_figures")
+        told = re.findall(r"([\d.]+) ns/px +([\d.]+) counts", paper.text)
+        expected = []
+        for edge, rate, _ in given["configurations"]:
+            dwell = 1e9 / (rate * edge**2)  # ns
+            electrons = given["current"] * dwell / 160.2176634  # 1 pA ns is 1e-21 C
+            expected.append((f"{dwell:.0f}", f"{electrons * given['scattered']:.2f}"))
+        assert told[: len(expected)] == expected
+
+    def test_blur_has_the_highest_css_and_is_found_out(self, paper, table):
+        measured = {name: float(row["CSS"]) for name, row in table.items() if name != "truth"}
+        highest = max(measured, key=measured.get)
+        assert highest == "blur, 6 atom widths"
+        assert f"The highest CSS: {highest}." in paper.text
+        assert "over-smoothed" in table[highest]["verdict"]
+        assert table["n2a"]["verdict"] == "fine"
+        assert float(table["n2a"]["PSNR"]) > float(table[highest]["PSNR"]) + 5
+        assert measured["raw"] == min(measured.values())
+
+    def test_every_method_stands_beside_its_fidelity(self, table):
+        given = parameters("04_paper_figures")["methods"]
+        assert set(table) == {*given, "blur, 6 atom widths", "raw", "truth"}
+        assert all(table[name]["PSNR"] and table[name]["verdict"] for name in given)
+
+    def test_page_is_complete_and_without_warnings(self, paper):
+        assert paper.figures == len(self.FIGURES) + 3
+        if not n2a.datasets.find("noise2atom_stack"):
+            assert "N2A_DATA_DIR" in paper.text  # how to get it
+        assert paper.complaints == ""
+
+    def test_stack_of_the_authors_is_shown_where_it_is(self, tmp_path, monkeypatch):
+        clear = n2a.simulate(shape=(128, 128), frames=6, scale=0.0088, seed=1)
+        entry = n2a.datasets.available()["noise2atom_stack"]
+        n2a.acquire(clear, dose=8, seed=1).save(tmp_path / entry.file)
+        monkeypatch.setenv("N2A_DATA_DIR", str(tmp_path))
+        page = Executed("04_paper_figures", tmp_path, methods=["n2a"], blurs=[1, 4])
+        assert "consecutive_authors" in page.saved_figures(".png", ".pdf", ".svg")
+        raw, clean = (float(v) for v in re.findall(r"CSS of (?:raw|n2a): ([\d.]+)", page.text))
+        assert raw < clean
+
+
+@pytest.fixture(scope="module")
+def trust(tmp_path_factory):
+    return Executed("05_trust", tmp_path_factory.mktemp("trust"))
+
+
+class TestTrust:
+    @pytest.fixture
+    def scene(self):
+        """The simulated series of the notebook: its truth, and the sites that are empty."""
+        given = parameters("05_trust")
+        options = {
+            "structure": "2d", "shape": (given["size"], given["size"]), "frames": given["frames"], "scale": 0.016,
+            "drift": 0.002, "seed": given["seed"],
+        }  # fmt: skip
+        truth = n2a.simulate(**options, vacancies=given["vacancies"])
+        atoms, sites = (true_atoms(s) for s in (truth, n2a.simulate(**options)))
+        holes = [
+            (f, r, c)
+            for f, r, c in zip(sites.frame, sites.row, sites.column)
+            if not np.any((atoms.frame == f) & (np.hypot(atoms.row - r, atoms.column - c) < 1))
+        ]
+        return truth, np.array(
+            [h for h in holes if min(h[1:]) > 6 and max(h[1:]) < given["size"] - 7]
+        )
+
+    def near_holes(self, trust, name, holes):
+        table = np.genfromtxt(trust.output / f"atoms_{name}.csv", delimiter=",", names=True)
+        hits = [
+            table[(table["frame"] == f) & (np.hypot(table["row"] - r, table["column"] - c) < 2)]
+            for f, r, c in holes
+        ]
+        return len(table), [len(h) for h in hits], [h["supported"].sum() for h in hits]
+
+    def test_painted_atoms_are_in_the_map_and_not_supported(self, trust, scene):
+        _, holes = scene
+        assert len(holes)
+        total, hits, supported = self.near_holes(trust, "forged", holes)
+        assert set(hits) == {1}
+        assert sum(supported) == 0
+        assert re.search(rf"^forged +{total} .* 100% +0%$", trust.text, re.M)
+
+    def test_network_leaves_the_holes_empty(self, trust, scene):
+        total, hits, _ = self.near_holes(trust, "denoised", scene[1])
+        assert sum(hits) == 0
+        assert re.search(rf"^denoised +{total} .* 0% +0%$", trust.text, re.M)
+
+    def test_raw_frames_contradict_the_forgery_only(self, trust):
+        assert re.search(r"^denoised: agrees with", trust.text, re.M)
+        assert re.search(r"^forged: CONTRADICTS", trust.text, re.M)
+
+    def test_verdict_is_that_of_the_report(self, trust, scene):
+        given = parameters("05_trust")
+        series = n2a.acquire(scene[0], dose=given["dose"], support=0.3, seed=given["seed"])
+        verdicts = series.n2a.report(n2a.denoise(series, background=True)).verdicts
+        assert re.search(rf"^denoised +verdict: {', '.join(verdicts)}$", trust.text, re.M)
+        forged = re.search(r"^forged +verdict: (.*)$", trust.text, re.M)[1]
+        assert "atoms without support in the counts" in forged
+
+    def test_support_grows_with_the_dose(self, trust):
+        doses = parameters("05_trust")["doses"]
+        rows = re.findall(r"^ *([\d.]+) +(\d+)% +(\d+)% +[\d.]+ +[\d.]+ +\d+% ", trust.text, re.M)
+        assert [float(row[0]) for row in rows] == doses
+        found, supported = ([int(row[k]) for row in rows] for k in (1, 2))
+        assert found == sorted(found)
+        assert supported == sorted(supported)
+        assert supported[0] < supported[-1]
+
+    def test_page_is_complete_and_without_warnings(self, trust):
+        measured = ["measured", "least_supported"] if n2a.datasets.find("mos2") else []
+        assert trust.saved_figures(".png", ".pdf") == {
+            "vacancies", "sites", "atom_maps", "significance", "report_forged", "empty_support", "dose_series",
+            "dose_curves", "uncertainty", "uncertainty_calibration", *measured,
+        }  # fmt: skip
+        assert trust.figures == 10 + len(measured)
+        assert trust.complaints == ""
+
+    @pytest.mark.filterwarnings("ignore:Loading old file version")
+    def test_series_of_dark_atoms(self, real_file, tmp_path):
+        path = real_file("abf_srtio3")
+        page = Executed("05_trust", tmp_path, path=str(path), doses=[8])
+        table = np.genfromtxt(page.output / "atoms_measured.csv", delimiter=",", names=True)
+        raw = hs.load(path)
+        assert set(table["frame"]) == set(range(len(raw.data)))
+        # Atoms of the table are dark in the raw frames.
+        edge = parameters("05_trust")["crop"]
+        start = [(n - edge) // 2 for n in raw.data.shape[1:]]
+        blurred = gaussian_filter(raw.data.astype(float), (0, 3, 3))
+        place = [table[k].astype(int) + s for k, s in zip(("row", "column"), start)]
+        at_atoms = blurred[table["frame"].astype(int), place[0], place[1]]
+        assert at_atoms.mean() < blurred.mean()
+        assert page.complaints == ""
+
+    def test_without_empty_sites_it_says_what_to_change(self, tmp_path):
+        with pytest.raises(papermill.PapermillExecutionError, match=r"'vacancies' is 0.*give more"):
+            Executed("05_trust", tmp_path, vacancies=0)
