@@ -17,6 +17,7 @@ from n2a.detection import detect, local_background
 from n2a.intensity import Proportion
 from n2a.means import Estimate
 from n2a.noise import Noise, estimate_noise
+from n2a.plan import warn
 from n2a.reporting import judged_spans, open_frames, read_span
 from n2a.ring_correlation import RingCorrelation
 from n2a.ring_correlation import frc as ring_correlation
@@ -42,6 +43,13 @@ def _runs(time_axis, **data) -> list[list[np.ndarray]]:
                 f"'{name}' has frames of shape {other.shape}; expected that of '{first}', {frames.shape}. Select the "
                 "same frames and the same region of both."
             )
+    of_signals = [(n, each) for n, each in data.items() if hasattr(each, "axes_manager")]
+    for name, each in of_signals[1:]:
+        if problem := signals.other_calibration(of_signals[0][1], each):
+            warn(
+                f"'{of_signals[0][0]}' and '{name}' are calibrated differently ({problem}). Check that the two belong "
+                "together."
+            )
     if is_signal:
         spans, window, _ = judged_spans(frames.shape, axis is not None and frames.shape[-3] > 1)
     else:
@@ -52,6 +60,22 @@ def _runs(time_axis, **data) -> list[list[np.ndarray]]:
 
 def _whole(time_axis, **data) -> list[np.ndarray]:
     return [np.concatenate(runs) for runs in _runs(time_axis, **data)]
+
+
+def _without_holes(raw: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames that were measured; what is missing in them becomes the mean result there, which hardly counts.
+
+    Frames that are left out make neighbours seem nearer than they are: what is unseen stays so.
+    """
+    known = np.isfinite(raw) & np.isfinite(result)
+    kept = known.mean(axis=(1, 2)) > 0.25
+    raw, result, known = raw[kept], result[kept], known[kept]
+    if known.all():
+        return raw.astype(float), result.astype(float)
+    number = known.sum(axis=0)
+    mean = np.where(known, result, 0.0).sum(axis=0) / np.maximum(number, 1)
+    mean = np.where(number > 0, mean, np.median(raw[known]))
+    return np.where(known, raw, mean), np.where(known, result, mean)
 
 
 def umse(
@@ -105,6 +129,12 @@ def umse(
     >>> bool(abs(error.value - 9) < 4 * error.error)
     True
     """
+    arrays = not any(hasattr(each, "axes_manager") for each in (denoised, a, b, c))
+    if mask is not None and (b is None or not arrays):
+        raise ValueError(
+            "'mask' goes with arrays as 'denoised', 'a', 'b' and 'c' only; expected None. Cut out the region of "
+            "signals with isig, or give their arrays."
+        )
     if b is not None or c is not None:
         given = {"denoised": denoised, "a": a, "b": b, "c": c}
         missing = [name for name, each in given.items() if each is None]
@@ -112,25 +142,30 @@ def umse(
             raise ValueError(
                 f"'{missing[0]}' is missing; expected three views 'a', 'b' and 'c', or the raw series as 'a' alone."
             )
-        if not any(hasattr(each, "axes_manager") for each in given.values()):
+        if arrays:
             return evaluation.umse(denoised, a, b, c, mask)
         return evaluation.umse(*_whole(time_axis, **given))
-    runs = _runs(time_axis, denoised=denoised, raw=a)
-    budget = None
+    runs = _runs(time_axis, denoised=denoised, a=a)
+    budget, measured = None, 0
     for result, raw in zip(*runs):
-        known = np.isfinite(result) & np.isfinite(raw)
-        if not known.any():
+        raw, result = _without_holes(raw, result)
+        measured += len(raw)
+        if not len(raw):
             continue
-        level = float(np.median(raw[known]))
-        raw, result = (np.where(known, each - level, 0.0) for each in (raw, result))
+        level = float(np.median(raw))
+        raw, result = raw - level, result - level
         if budget is None:
             width = measure_atom_width(raw) or 2.0
             budget = Budget(band_limit(width))
         budget.add(raw, result, register(raw, width))
-    estimate = None if budget is None else budget.still_error()
+    if budget is None:
+        raise ValueError(
+            "'denoised' and 'a' have no frame with a quarter of its pixels finite in both; expected at most a few NaN."
+        )
+    estimate = budget.still_error()
     if estimate is None:
         raise ValueError(
-            f"'a' has {sum(map(len, runs[1]))} frames; expected a series of six or more at rest, so that each has two "
+            f"'a' has {measured} frames; expected a series of six or more at rest, so that each has two "
             "that the result has not seen, or three views 'a', 'b' and 'c'. n2a.report with the method as 'model' "
             "judges single images too."
         )
@@ -182,8 +217,13 @@ def upsnr(
     error = umse(denoised, a, b, c, mask, time_axis=time_axis)
     if data_range is None:
         (result,) = _whole(time_axis, denoised=denoised)
-        low, high = np.nanpercentile(result, (0.1, 99.9))
+        low, high = np.percentile(result[np.isfinite(result)], (0.1, 99.9))
         data_range = float(high - low)
+        if not data_range > 0:
+            raise ValueError(
+                f"'denoised' is {low:.4g} nearly everywhere, which leaves no range of intensities; expected an image, "
+                "or the range of the scene as 'data_range'."
+            )
     return evaluation.decibels(data_range, error)
 
 
@@ -280,8 +320,9 @@ def frc(
     >>> n2a.frc(noisy)
     RingCorrelation(resolution 0.0... nm (... px) at 1/7, 0.0... nm (... px) at 3-sigma)
     """
-    if pixel_size is None and hasattr(first, "axes_manager"):
-        pixel_size = signals.pixel_size(first)
+    if hasattr(first, "axes_manager"):
+        signals.check_images(first)
+        pixel_size = signals.pixel_size(first) if pixel_size is None else pixel_size
     if second is not None:
         first, second = _whole(time_axis, first=first, second=second)
         return ring_correlation(first, second, pixel_size, rings)
