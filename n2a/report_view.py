@@ -28,7 +28,7 @@ _STYLE = """
 .n2a-report table {border-collapse: collapse; width: 100%}
 .n2a-report td, .n2a-report th {text-align: left !important; vertical-align: top; padding: 2px 8px 2px 0;
  border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); background: none !important}
-.n2a-report td.value {white-space: nowrap; font-variant-numeric: tabular-nums}
+.n2a-report td.value {width: 40%; font-variant-numeric: tabular-nums}
 .n2a-report tr.bad td {font-weight: bold}
 .n2a-report summary {cursor: pointer}
 .n2a-report details div {opacity: .8; font-weight: normal; max-width: 45em}
@@ -185,7 +185,7 @@ def _draw_frc(axes: Axes, pictures: dict) -> None:
     size = pictures["pixel_size"]
     for key, colour, style, name in (
         ("frc", _RESULT, "-", "denoised halves"),
-        ("frc_half", _REFERENCE, "--", "each with the other raw half"),
+        ("frc_half", _REFERENCE, "--", "each, other raw half"),
         ("frc_raw", _RAW, ":", "raw halves"),
     ):
         curve = pictures.get(key)
@@ -199,10 +199,11 @@ def _draw_frc(axes: Axes, pictures: dict) -> None:
         return
     axes.plot(*last, color="0.7", linewidth=0.8, label="3 sigma")
     axes.axhline(1 / 7, color="0.7", linewidth=0.8, linestyle="--", label="1/7")
-    axes.set_ylim(-0.1, 1.05)
+    axes.set_ylim(-0.1, 1.7)  # room for the legend
+    axes.set_yticks([0, 0.5, 1])
     axes.set_xlim(0, last[0][-1])
     axes.set_xlabel("cycles per px" if size is None else "1/nm", fontsize=8)
-    axes.legend(fontsize=6, frameon=False)
+    axes.legend(fontsize=6, frameon=False, loc="upper right", ncols=2, columnspacing=0.8)
 
 
 def _draw_css(axes: Axes, pictures: dict) -> None:
