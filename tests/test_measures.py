@@ -392,6 +392,12 @@ class TestLinearity:
         assert not told.linear
         assert told.departure > 0.05
 
+    def test_ripples_of_a_bright_background_are_no_columns(self):
+        ripples = gaussian_filter(np.random.default_rng(0).normal(size=TRUTH.shape), (0, 2, 2))
+        told = n2a.linearity(TRUTH + 100 + ripples, RAW + 100)
+        assert told.number == pytest.approx(n2a.linearity(TRUTH, RAW).number, rel=0.02)
+        assert told.slope == pytest.approx(1, abs=0.03)
+
     def test_a_width_that_was_given(self):
         told = n2a.linearity(TRUTH, RAW, atom_width=2.2)
         np.testing.assert_allclose(told.slope, n2a.linearity(TRUTH, RAW).slope, rtol=0.02)
