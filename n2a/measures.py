@@ -17,7 +17,6 @@ from n2a.detection import detect, local_background
 from n2a.intensity import Proportion
 from n2a.means import Estimate
 from n2a.noise import Noise, estimate_noise
-from n2a.plan import warn
 from n2a.reporting import judged_spans, open_frames, read_span
 from n2a.ring_correlation import RingCorrelation
 from n2a.ring_correlation import frc as ring_correlation
@@ -46,6 +45,8 @@ def _runs(time_axis, **data) -> list[list[np.ndarray]]:
     of_signals = [(n, each) for n, each in data.items() if hasattr(each, "axes_manager")]
     for name, each in of_signals[1:]:
         if problem := signals.other_calibration(of_signals[0][1], each):
+            from n2a.plan import warn  # imports PyTorch
+
             warn(
                 f"'{of_signals[0][0]}' and '{name}' are calibrated differently ({problem}). Check that the two belong "
                 "together."
