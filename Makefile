@@ -63,7 +63,7 @@ demo: $(VENV)/.demo
 	ls "$$out"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 	$(BIN)/python tests/quick_notebooks.py build/nbval $(QUICK)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env $(QUICKSTART) $(QUICK:%=build/nbval/%.ipynb)
 
