@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tarfile
 import threading
-import warnings
 import time
+import warnings
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
