@@ -399,7 +399,7 @@ class TestResult:
             assert f"<th>{name}</th>" in text
 
     def test_dataframe(self):
-        pandas = pytest.importorskip("pandas")
+        pandas = pytest.importorskip("pandas", reason="install n2a[tests] for tables of pandas")
         _, clear = series((2, 3))
         frame = atom_map(denoised_record(clear)).to_dataframe()
         assert isinstance(frame, pandas.DataFrame)

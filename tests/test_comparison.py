@@ -296,7 +296,7 @@ class TestTables:
         assert told["mine"]["seconds"] > 0
 
     def test_dataframe(self, comparison):
-        pytest.importorskip("pandas")
+        pytest.importorskip("pandas", reason="install n2a[tests] for tables of pandas")
         frame = comparison.to_dataframe()
         assert list(frame.index) == list(comparison)
         assert frame.loc["mine", "psnr"] == comparison.reports["mine"]["psnr"].value

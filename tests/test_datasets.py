@@ -437,7 +437,7 @@ class TestLoadedFiles:
     @pytest.fixture
     def published(self, server, cache, publish, tmp_path):
         """Put a small series on the server, as the TIFF file that calibration is lost in."""
-        tifffile = pytest.importorskip("tifffile")
+        tifffile = pytest.importorskip("tifffile", reason="it comes with n2a: pip install n2a")
         images = np.arange(3 * 8 * 12, dtype=np.uint16).reshape(3, 8, 12)
         tifffile.imwrite(tmp_path / "series.tif", images, photometric="minisblack")
         content = (tmp_path / "series.tif").read_bytes()
