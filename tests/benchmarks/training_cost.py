@@ -20,11 +20,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmark_data import load_benchmark, observe
 from speed import memory_bytes
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations as PyTorch's own table has them; its counter stops at a gradient of a gradient."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            count = flop_registry[func._overloadpacket]
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 def peak_rate(dtype: torch.dtype, size: int = 2048) -> float:
@@ -40,8 +55,6 @@ def peak_rate(dtype: torch.dtype, size: int = 2048) -> float:
 
 def step_cost(preset: str, repeats: int) -> tuple[float, float]:
     """Seconds and operations of one training step."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     from n2a.loop import SETTINGS
     from n2a.matching import measure_features
     from n2a.model import get_model
@@ -61,9 +74,9 @@ def step_cost(preset: str, repeats: int) -> tuple[float, float]:
         start = time.perf_counter()
         loop.step(number, 0.0)
         times.append(time.perf_counter() - start)
-    with FlopCounterMode(display=False) as counter:
+    with Operations() as operations:
         loop.step(repeats + 1, 0.0)
-    return statistics.median(times), counter.get_total_flops()
+    return statistics.median(times), operations.total
 
 
 def grow(gigabytes: float) -> tuple[float, float]:
