@@ -202,7 +202,7 @@ class Loop:
             )
         if weights.noisy_cycle:
             made = output.sum(1, keepdim=True) if weights.support else output[:, :1]
-            made = self.networks["to_noisy"](made, self._white(made, noise))
+            made = self._run("to_noisy", made, self._white(made, noise))
             middle = real["frames"].shape[1] // 2
             seen = real["frames"][:, middle : middle + 1], real["valid"][:, middle : middle + 1]
             told["noisy_cycle"] = losses.noisy_cycle(self.low_pass, seen[0], made, seen[1])
@@ -325,15 +325,18 @@ class Loop:
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
 
-    def _clear(self, batch: Batch) -> torch.Tensor:
+    def _run(self, name: str, *inputs: torch.Tensor) -> torch.Tensor:
+        """The output of a generator, in float32 whatever it was computed in."""
         fast = has_bfloat16(self.device)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=fast):
-            output = self.networks["to_clear"](
-                batch["frames"].contiguous(memory_format=torch.channels_last),
-                batch["valid"].contiguous(memory_format=torch.channels_last),
-                batch["curvature"],
-            )
-        return output.float()
+            return self.networks[name](*inputs).float()
+
+    def _clear(self, batch: Batch) -> torch.Tensor:
+        frames, valid = (
+            batch[name].contiguous(memory_format=torch.channels_last)
+            for name in ("frames", "valid")
+        )
+        return self._run("to_clear", frames, valid, batch["curvature"])
 
     def _noisy(self, pairs: Batch, noise: torch.Generator) -> torch.Tensor:
         """All frames of the simulated windows (b, t, h, w), made noisy by the noise maker."""
@@ -342,7 +345,7 @@ class Loop:
             atoms = stabilise(pairs["atoms"], pairs["curvature"][:, None, None])
             clean = atoms[:, None].expand_as(clean)
         frames = clean.flatten(0, 1)[:, None]
-        return self.networks["to_noisy"](frames, self._white(frames, noise))[:, 0].view_as(clean)
+        return self._run("to_noisy", frames, self._white(frames, noise))[:, 0].view_as(clean)
 
     def _white(self, like: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         return torch.randn(like.shape, generator=noise).to(like.device)
