@@ -110,13 +110,15 @@ class Matches(NamedTuple):
 # Against the truth
 
 
-def psnr(image: ArrayLike, truth: ArrayLike) -> float:
-    """Peak signal-to-noise ratio in dB; the peak is the range of the truth of the series.
+def psnr(image: ArrayLike, truth: ArrayLike, data_range: float | None = None) -> float:
+    """Peak signal-to-noise ratio in dB.
 
     Parameters
     ----------
     image, truth
         Real, of one shape and in the same units.
+    data_range
+        The peak, in their units. Default: the range of the truth of the series.
 
     Returns
     -------
@@ -132,16 +134,19 @@ def psnr(image: ArrayLike, truth: ArrayLike) -> float:
     20.0
     """
     error = np.mean((np.asarray(image, np.float64) - truth) ** 2)
-    return float(10 * np.log10(float(np.ptp(truth)) ** 2 / error)) if error > 0 else np.inf
+    peak = float(np.ptp(truth)) if data_range is None else data_range
+    return float(10 * np.log10(peak**2 / error)) if error > 0 else np.inf
 
 
-def ssim(image: ArrayLike, truth: ArrayLike) -> float:
+def ssim(image: ArrayLike, truth: ArrayLike, data_range: float | None = None) -> float:
     """Mean structural similarity of the frames (Gaussian window of 1.5 px).
 
     Parameters
     ----------
     image, truth
-        Real, (n, y, x), in the same units; the range is that of the truth of the series.
+        Real, (n, y, x), in the same units.
+    data_range
+        Of SSIM's constants, in their units. Default: the range of the truth of the series.
 
     Returns
     -------
@@ -164,7 +169,7 @@ def ssim(image: ArrayLike, truth: ArrayLike) -> float:
                 structural_similarity(
                     a.astype(np.float64),
                     b.astype(np.float64),
-                    data_range=float(np.ptp(truth)),
+                    data_range=float(np.ptp(truth)) if data_range is None else data_range,
                     gaussian_weights=True,
                     sigma=1.5,
                     use_sample_covariance=False,

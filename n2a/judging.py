@@ -150,11 +150,31 @@ def with_slow_part(atoms: np.ndarray, raw: np.ndarray, atom_width: float) -> np.
     return atoms + unbin_frames(slow, factor, raw.shape[1:])
 
 
+def recorded(raw: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Which frames (n, y, x) were recorded: more than a quarter finite in both, and raw not of one value everywhere."""
+    share = np.mean(np.isfinite(raw) & np.isfinite(result), axis=(1, 2))
+    first = raw.reshape(len(raw), -1)[:, :1, None]
+    varied = np.any(np.isfinite(raw) & (raw != first), axis=(1, 2))
+    return (share > 0.25) & (varied | ~varied.any())
+
+
+def without_holes(raw: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames as float64; what is missing in either becomes the mean result there in both, which hardly counts."""
+    known = np.isfinite(raw) & np.isfinite(result)
+    if known.all():
+        return raw.astype(float), result.astype(float)
+    number = known.sum(axis=0)
+    mean = np.where(known, result, 0.0).sum(axis=0) / np.maximum(number, 1)
+    mean = np.where(number > 0, mean, np.median(raw[known]))
+    return np.where(known, raw, mean), np.where(known, result, mean)
+
+
 def judge(case: Case) -> Findings:
     """Measure everything that can be measured."""
     judge = _Judge(case)
     judge.prepare()
     judge.run_method()
+    judge.references()
     judge.similarity()
     judge.error()
     judge.structure()
@@ -183,21 +203,19 @@ class _Judge:
 
     def prepare(self) -> None:
         """Holes filled, an offset taken away, the result brought to the intensities of the raw frames."""
+        self._leave_out()
         case = self.case
         raw, given = ([np.asarray(r, np.float64) for r in runs] for runs in (case.raw, case.given))
         self.measured = [np.isfinite(a) & np.isfinite(b) for a, b in zip(raw, given)]
-        holes = 1 - np.mean([m.mean() for m in self.measured])
+        for measured, truth in zip(self.measured, case.truth or ()):
+            measured &= np.isfinite(truth)
+        holes = 1 - np.mean(np.concatenate([m.mean(axis=(1, 2)) for m in self.measured]))
         if holes > 0:
             self.messages.append(
                 f"{100 * holes:.2g} % of the pixels are NaN or infinite in the raw frames or in the result; they do "
                 "not count."
             )
         flat = np.concatenate([a[m] for a, m in zip(given, self.measured)])
-        if not flat.size or holes > 0.75:
-            raise Unsuitable(
-                "Fewer than a quarter of the pixels are finite in both 'raw' and 'denoised'; expected at most a few "
-                "NaN. Cut off the borders without data."
-            )
         self.constant = bool(np.ptp(flat) == 0)
         if self.constant:
             self.messages.append(f"'denoised' is constant ({flat[0]:g}): there is nothing on it.")
@@ -226,8 +244,10 @@ class _Judge:
         if all(np.array_equal(a[m], b[m]) for a, b, m in zip(raw, given, self.measured)):
             self.messages.append("'denoised' equals 'raw' in every pixel: nothing was denoised.")
         self._bring_to_raw(given)
-        for raw_run, total, measured in zip(self.raw, self.total, self.measured):
-            raw_run[~measured] = total[~measured]
+        filled = [
+            without_holes(a, b) for a, b in zip(self._whole(self.raw), self._whole(self.total))
+        ]
+        self.raw, self.total = (list(runs) for runs in zip(*filled))
         if case.series:
             self.registered = [register(run.astype(np.float32), self.width) for run in self.raw]
         else:
@@ -235,6 +255,43 @@ class _Judge:
                 Registration(np.zeros((len(run), 2), int), (slice(None), slice(None)))
                 for run in self.raw
             ]
+
+    def _leave_out(self) -> None:
+        """Frames that were not recorded. Neighbours then seem nearer than they are; what is unseen stays so."""
+        case = self.case
+        kept = recorded(np.concatenate(case.raw), np.concatenate(case.given))
+        if not kept.any():
+            raise Unsuitable(
+                "Fewer than a quarter of the pixels are finite in both 'raw' and 'denoised', in every frame; expected "
+                "at most a few NaN. Cut off the borders without data."
+            )
+        if kept.all():
+            return
+        self.messages.append(
+            f"{(~kept).sum()} of {len(kept)} frames are empty (NaN, or one value everywhere): they do not count."
+        )
+        runs = []
+        for number, (first, last) in enumerate(self._places(case.raw)):
+            which = np.flatnonzero(kept[first:last])
+            if not len(which):
+                continue
+            a, b = np.searchsorted(which, case.inner[number].indices(last - first)[:2])
+            one = [each and each[number][which] for each in (case.raw, case.given, case.truth)]
+            one.append(slice(a, b) if b > a else slice(None))
+            if case.sites is not None:
+                sites = case.sites[number]
+                sites = sites[np.isin(sites.frame, which)]
+                one.append(replace(sites, frame=np.searchsorted(which, sites.frame)))
+            runs.append(one)
+        raw, given, truth, inner, *sites = map(list, zip(*runs))
+        self.case = replace(
+            case,
+            raw=raw,
+            given=given,
+            truth=truth if case.truth else None,
+            inner=inner,
+            sites=sites[0] if sites else None,
+        )
 
     def _bring_to_raw(self, given: list[np.ndarray]) -> None:
         """`total`: the result with the background of the raw frames, dark atoms dark."""
@@ -295,21 +352,22 @@ class _Judge:
                     added = added_noise(own, self.noise, profile, rng)
                     answer = case.method(raw + self.offset + _STEP * added) - self.offset - own
                     pairs.append((added[inner], answer[inner] / _STEP))
-            uneven = np.maximum(self.noise.gain * total.mean(0) + self.noise.offset, 0)
+            mean = gaussian_filter(raw.mean(0), self.width)  # not the result: the same for all
+            uneven = np.maximum(self.noise.gain * mean + self.noise.offset, 0)
             self.budget.add(raw, total, registered if case.series else None, pairs, uneven)
-        low, high = np.percentile(
-            np.concatenate([t[:, ::2, ::2].ravel() for t in self.total]), (0.1, 99.9)
-        )
-        self.peak = float(high - low)
-        self.reference = [linear_filter(run, self.limit, self.budget.gain) for run in self.raw]
-        low, high = np.percentile(
-            np.concatenate([t[:, ::2, ::2].ravel() for t in self.reference]), (0.1, 99.9)
-        )
-        self.range = float(high - low)
-        self._correlation()
 
-    def _correlation(self) -> None:
-        """Of the noise along the scan lines, at one pixel."""
+    def references(self) -> None:
+        """The best linear filter of single frames, a range of intensities, the correlation along the scan lines."""
+        self.reference = [linear_filter(run, self.limit, self.budget.gain) for run in self.raw]
+        # Never that of the result: the same for all results of a comparison.
+        some = np.concatenate([run[:, ::2, ::2].ravel() for run in self.reference])
+        low, high = np.percentile(some, (0.1, 99.9))
+        self.range, self.range_source = float(high - low), "that of the filtered raw frames"
+        if self.case.truth is not None:
+            self._scale_truth()
+            extent = float(np.ptp([(run.min(), run.max()) for run in self.truth]))
+            if extent > 0:
+                self.range, self.range_source = extent, "that of the truth"
         total, number = np.zeros(2), 0
         for frame, result in zip(self.raw[0][:8], self.total[0][:8]):
             where = np.ones(frame.shape, bool)
@@ -323,9 +381,7 @@ class _Judge:
 
     def similarity(self) -> None:
         """CSS of the result, of a blur, and of the raw frames."""
-        source = (
-            f"neighbouring frames; data range {self.range:.4g}, that of the filtered raw frames"
-        )
+        source = f"neighbouring frames; data range {self.range:.4g}, {self.range_source}"
         remark = ""
         if not self.case.series:
             remark = "needs a series: two frames or more that follow each other in time"
@@ -347,7 +403,7 @@ class _Judge:
                 if len(run) > 1
             ]
             self.pictures[key] = pairs
-            values = np.concatenate(pairs)
+            values = np.concatenate([np.empty(0), *pairs])
             values = values[np.isfinite(values)]
             if len(values):
                 error = values.std() / math.sqrt(len(values))
@@ -417,10 +473,14 @@ class _Judge:
         if decibel is None:
             remarks[0] = f"uMSE is {estimate.value:.3g} ± {estimate.error:.2g}: {remarks[0]}"
         remark = "; ".join(remarks)
-        for key, over in (("upsnr", self.peak**2), ("umse_gain", reference)):
+        for key, over in (("upsnr", self.range**2), ("umse_gain", reference)):
             known = decibel is not None and over > 0
             value = 10 * math.log10(over / estimate.value) if known else None
-            where = f"{source}; data range {self.peak:.4g}" if key == "upsnr" else source
+            where = (
+                f"{source}; data range {self.range:.4g}, {self.range_source}"
+                if key == "upsnr"
+                else source
+            )
             self.say(key, value, decibel if known else None, judgement, source=where, remark=remark)
         self.say("umse", *estimate, judgement, source=source, remark=remark)
 
@@ -727,16 +787,17 @@ class _Judge:
         if self.case.truth is None:
             return
         truth, shown, source = self._true_frames()
+        source += f"; data range {self.range:.4g}, {self.range_source}"
         known = np.isfinite(shown)
-        shown = np.where(known, shown, truth)
-        self.say("psnr", psnr(shown, truth), source=source)
+        self.say("psnr", psnr(shown[known], truth[known], self.range), source=source)
         if min(truth.shape[1:]) >= WINDOW:
-            self.say("ssim", ssim(shown, truth), source=source)
+            shown = np.where(known, shown, truth)
+            self.say("ssim", ssim(shown, truth, self.range), source=source)
         else:
             self.say(
                 "ssim", source=source, remark=f"needs frames of at least {WINDOW} x {WINDOW} px"
             )
-        share = self._some([truth[a:b] for a, b in self._places()], _ATOM_PIXELS)
+        share = self._some([truth[a:b] for a, b in self._places(self.raw)], _ATOM_PIXELS)
         sites, where = self._true_sites(share if self.bright else -share)
         nm = self.case.pixel_size
         unit, size = ("px", 1.0) if nm is None else ("pm", 1000 * nm)
@@ -752,23 +813,27 @@ class _Judge:
         else:
             self.say("position_error", source=where, unit=unit, remark="no atom is near a true one")
 
-    def _true_frames(self) -> tuple[np.ndarray, np.ndarray, str]:
-        """Truth and result in the units of the raw frames: both with their background, or both without."""
-        runs = [np.asarray(run, np.float64) for run in self.case.truth]
-        scale, source = 1.0, "the truth as given"
+    def _scale_truth(self) -> None:
+        """`truth`: in the units of the raw frames."""
+        runs = [without_holes(run, run)[0] for run in self.case.truth]
+        self.truth, self.truth_scale, self.truth_source = runs, 1.0, "the truth as given"
         fast = [run - _slow(run, self.width) for run in runs]
         power = sum(np.sum(run**2) for run in fast)
-        strength = math.sqrt(self.noise.variance(0.0))
-        if power > 0:
-            # The fast part of both: the slow part of the raw frames is not orthogonal to it.
-            seen = [run - _slow(run, self.width) for run in self.raw]
-            fit = sum(np.sum(a * b) for a, b in zip(fast, seen)) / power
-            if abs(fit - 1) > max(0.1, _SURE * strength / math.sqrt(power)):
-                scale, source = float(fit), f"the truth times {fit:.4g}, which fits the raw frames"
-        runs = [scale * run for run in runs]
+        if not power > 0:
+            return
+        # The fast part of both: the slow part of the raw frames is not orthogonal to it.
+        seen = [run - _slow(run, self.width) for run in self.raw]
+        fit = float(sum(np.sum(a * b) for a, b in zip(fast, seen)) / power)
+        if abs(fit - 1) > max(0.1, _SURE * math.sqrt(self.noise.variance(0.0) / power)):
+            self.truth, self.truth_scale = [fit * run for run in runs], fit
+            self.truth_source = f"the truth times {fit:.4g}, which fits the raw frames"
+
+    def _true_frames(self) -> tuple[np.ndarray, np.ndarray, str]:
+        """Truth and result in the units of the raw frames: both with their background, or both without."""
+        runs, source = self.truth, self.truth_source
         slow = [_slow(a - (b - self.offset), self.width) for a, b in zip(self.raw, runs)]
         away = math.sqrt(np.mean([np.mean(a**2) for a in slow]))
-        if scale == 1 and away < 0.5 * strength:
+        if self.truth_scale == 1 and away < 0.5 * math.sqrt(self.noise.variance(0.0)):
             runs, shown = [run - self.offset for run in runs], self.total
         elif self.atoms_only:
             shown = [self.sign * np.asarray(run, np.float64) for run in self.case.given]
@@ -779,7 +844,7 @@ class _Judge:
                 self.total,
             )
             source += ", on the slow part of the raw frames"
-        return *(np.concatenate(self._whole(part)) for part in (runs, shown)), source
+        return np.concatenate(runs), np.concatenate(self._whole(shown)), source
 
     def _true_sites(self, truth: np.ndarray) -> tuple[Detections, str]:
         if self.case.sites is not None:
@@ -798,9 +863,9 @@ class _Judge:
             sites = sites[sites.height > LEAST_HEIGHT * np.quantile(sites.height, 0.9)]
         return sites, "maxima of the truth, as in the result"
 
-    def _places(self) -> list[tuple[int, int]]:
+    def _places(self, runs: Sequence[np.ndarray]) -> list[tuple[int, int]]:
         """First and last frame of each run, counted through."""
-        ends = np.cumsum([len(run) for run in self.raw]).tolist()
+        ends = np.cumsum([len(run) for run in runs]).tolist()
         return list(zip([0, *ends], ends))
 
     def _whole(self, runs: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from n2a import evaluation, intensity, signals, whiteness
 from n2a.detection import detect, local_background
 from n2a.intensity import Proportion
+from n2a.judging import recorded, without_holes
 from n2a.means import Estimate
 from n2a.noise import Noise, estimate_noise
 from n2a.reporting import judged_spans, open_frames, read_span
@@ -61,22 +62,6 @@ def _runs(time_axis, **data) -> list[list[np.ndarray]]:
 
 def _whole(time_axis, **data) -> list[np.ndarray]:
     return [np.concatenate(runs) for runs in _runs(time_axis, **data)]
-
-
-def _without_holes(raw: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames that were measured; what is missing in them becomes the mean result there, which hardly counts.
-
-    Frames that are left out make neighbours seem nearer than they are: what is unseen stays so.
-    """
-    known = np.isfinite(raw) & np.isfinite(result)
-    kept = known.mean(axis=(1, 2)) > 0.25
-    raw, result, known = raw[kept], result[kept], known[kept]
-    if known.all():
-        return raw.astype(float), result.astype(float)
-    number = known.sum(axis=0)
-    mean = np.where(known, result, 0.0).sum(axis=0) / np.maximum(number, 1)
-    mean = np.where(number > 0, mean, np.median(raw[known]))
-    return np.where(known, raw, mean), np.where(known, result, mean)
 
 
 def umse(
@@ -149,7 +134,8 @@ def umse(
     runs = _runs(time_axis, denoised=denoised, a=a)
     budget, measured = None, 0
     for result, raw in zip(*runs):
-        raw, result = _without_holes(raw, result)
+        kept = recorded(raw, result)
+        raw, result = without_holes(raw[kept], result[kept])
         measured += len(raw)
         if not len(raw):
             continue
