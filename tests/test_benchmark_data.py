@@ -426,7 +426,8 @@ def test_unknown_shifted_series():
 
 
 def cell(method, psnr, f1=0.9, series="lines", budget=600.0, **more):
-    row = {"series": series, "dose": "low", "method": method, "psnr": psnr, "f1": f1, "said": ""}
+    row = {"series": series, "dose": "low", "noise": 1, "method": method, "psnr": psnr, "f1": f1}
+    row["said"] = ""
     row.update(dict.fromkeys(("f1_fixed", "rms_pm", "filled_tuned", "false_atoms"), np.nan))
     return {**row, "filled": 0.0, "seconds": 1.0, "budget": budget, **more}
 
@@ -445,6 +446,7 @@ def cell(method, psnr, f1=0.9, series="lines", budget=600.0, **more):
         ([cell("trained", 30, 0.89, "mos2"), cell("box", 30, 0.9, "mos2")], "F1 below the box"),
         ([cell("trained", 30, np.nan, "empty", filled=np.nan, false_atoms=2.0)], "false atoms"),
         ([cell("trained", 30.0), cell("box", 30.0, dose="high")], "pass"),
+        ([cell("trained", 30.0), cell("n2n", 33.0, noise=2)], "pass"),
     ],
 )
 def test_a_row_says_what_it_falls_short_of(rows, expected):
@@ -457,8 +459,20 @@ def test_a_row_says_what_it_falls_short_of(rows, expected):
     assert said in lines[2]
 
 
+def test_means_over_the_noise():
+    rows = [
+        cell("box", 30.0, 0.9),
+        cell("box", 31.0, 0.94, noise=2),
+        cell("n2n", 29.0),
+        cell("n2n", 29.0),
+    ]
+    box, other = adaptation.means(rows).strip().splitlines()
+    assert "30.50 dB" in box and "F1 0.9200 +- 0.0200" in box  # sqrt(2) * 0.02 / sqrt(2)
+    assert "29.00 dB" in other and "+- 0.0000" in other
+
+
 def test_noise2noise_learns_from_neighbouring_frames():
-    seen = adaptation.observed("gold_edge", "low", frames=3)
+    seen = adaptation.observed("gold_edge", "low", 1, frames=3)
     assert len(seen.frames) == 3
     assert set(seen.series.sites["frame"]) == {0, 1, 2}
     result = adaptation.noise2noise(seen.frames, seen.series.atom_width, seconds=1, size=48)
@@ -472,7 +486,7 @@ def test_results_are_kept_as_long_as_what_made_them(tmp_path, monkeypatch):
     row = {"psnr": 30.0, "seconds": 1.0}
     monkeypatch.setattr(adaptation, "CACHE", tmp_path / "new")
     monkeypatch.setattr(adaptation, "run", lambda *cell: calls.append(cell) or row)
-    cells = [("mos2", "low", method, 600.0, 0, None) for method in ("box", "trained", "n2n")]
+    cells = [("mos2", "low", method, 600.0, 0, None, 1, {}) for method in ("box", "trained", "n2n")]
     first = adaptation.cached(cells)
     assert [one["method"] for one in first] == ["box", "trained", "n2n"]
     assert adaptation.cached(cells)[0]["psnr"] == 30.0
@@ -484,12 +498,12 @@ def test_results_are_kept_as_long_as_what_made_them(tmp_path, monkeypatch):
     monkeypatch.setattr(adaptation.n2a, "__file__", str(package / "__init__.py"))
     adaptation.cached(cells)
     assert [one[2] for one in calls[3:]] == ["box", "trained"]
-    adaptation.cached([("mos2", "low", "n2n", 240.0, 0, None)])
+    adaptation.cached([("mos2", "low", "n2n", 240.0, 0, None, 1, {})])
     assert len(calls) == 6
 
 
 def test_the_box_is_measured_on_shifted_series():
-    row = adaptation.run("shape", "mid", "box", 0.0, 0, 2)
+    row = adaptation.run("shape", "mid", "box", 0.0, 0, 2, 1)
     assert row["psnr"] > 20
     assert 0.5 < row["f1"] <= 1
     assert np.isnan(row["filled"])

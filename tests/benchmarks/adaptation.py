@@ -3,7 +3,7 @@
 
 Usage: ``python tests/benchmarks/adaptation.py [--seconds 600] [--series NAME ...] [--doses low]
 [--methods box trained n2n] [--n2n-seconds 600 240] [--set adversarial=0.01] [--markdown FILE] [--frames N]
-[--threads N]``.
+[--threads N] [--noise 1 2 3]``.
 
 - ``box``: ``sig.n2a.denoise()``.
 - ``trained``: ``model = n2a.train(sig, max_time=seconds)``, then ``sig.n2a.denoise(model)``; with
@@ -210,8 +210,8 @@ def noise2noise(
 # --- measuring ------------------------------------------------------------------------------
 
 
-def observed(name: str, dose: str, frames: int | None = None) -> Observation:
-    """A series by its name, or its first `frames` frames, at a dose."""
+def observed(name: str, dose: str, draw: int, frames: int | None = None) -> Observation:
+    """A series by its name, or its first `frames` frames, at a dose; `draw` is the seed of the noise."""
     (series,) = load_shifted([name]) if name in SHIFTED else load_benchmark([name])
     if frames is not None:
         tables = {
@@ -220,7 +220,7 @@ def observed(name: str, dose: str, frames: int | None = None) -> Observation:
         }
         images = {key: getattr(series, key)[:frames] for key in ("atoms", "support")}
         series = replace(series, **images, **tables)
-    return observe_shifted(series, dose, SEED)
+    return observe_shifted(series, dose, draw)
 
 
 def measure(total: np.ndarray, atoms: np.ndarray, seen: Observation, in_total: bool) -> dict:
@@ -256,10 +256,11 @@ def run(
     seconds: float,
     seed: int,
     frames: int | None,
+    draw: int,
     settings: dict[str, float] | None = None,
 ) -> dict:
     """One cell: denoise, and measure. ``seconds`` of the result are those of all computing."""
-    seen = observed(name, dose, frames)
+    seen = observed(name, dose, draw, frames)
     series = seen.series
     start = time.perf_counter()
     if method == "n2n":
@@ -314,11 +315,11 @@ def cached(cells: list[tuple]) -> list[dict]:
     rows = []
     paths = {m: CACHE / f"adaptation-{m}-{digest(m)}.json" for m in {cell[2] for cell in cells}}
     for count, cell in enumerate(cells, 1):
-        name, dose, method, seconds = cell[:4]
+        name, dose, method, seconds, _, _, draw, _ = cell
         path = paths[method]
-        key = json.dumps([*cell, SEED, torch.get_num_threads()])
+        key = json.dumps([*cell, torch.get_num_threads()])
         if key not in _stored(path):
-            text = f"{count} of {len(cells)}: {name} {dose} {method} {seconds:.0f} s"
+            text = f"{count} of {len(cells)}: {name} {dose} noise {draw} {method} {seconds:.0f} s"
             print(text, file=sys.stderr, flush=True)
             one = run(*cell)
             # read again: another process may have added to it meanwhile
@@ -326,7 +327,8 @@ def cached(cells: list[tuple]) -> list[dict]:
             partial.write_text(json.dumps({**_stored(path), key: one}))
             os.replace(partial, path)
         one = _stored(path)[key]
-        rows.append({"series": name, "dose": dose, "method": method, "budget": seconds, **one})
+        told = {"series": name, "dose": dose, "noise": draw, "method": method, "budget": seconds}
+        rows.append(told | one)
     return rows
 
 
@@ -337,7 +339,7 @@ def verdict(row: dict, rows: list[dict]) -> str:
     """What a "trained" row falls short of, with the other rows of its series and dose; or "pass"."""
     if row["method"] != "trained":
         return ""
-    beside = [r for r in rows if all(r[k] == row[k] for k in ("series", "dose"))]
+    beside = [r for r in rows if all(r[k] == row[k] for k in ("series", "dose", "noise"))]
     short = []
 
     def gains(other):
@@ -360,7 +362,7 @@ def verdict(row: dict, rows: list[dict]) -> str:
     return "short: " + ", ".join(short) if short else "pass"
 
 
-HEADER = ("series", "dose", "method", "PSNR, dB", "F1 (fixed threshold)", "position, pm")
+HEADER = ("series", "dose", "noise", "method", "PSNR, dB", "F1 (fixed threshold)", "position, pm")
 HEADER += ("empty columns filled (tuned)", "false atoms", "seconds", "verdict")
 
 
@@ -378,6 +380,7 @@ def markdown(rows: list[dict]) -> str:
             (
                 row["series"],
                 row["dose"],
+                str(row["noise"]),
                 row["method"] + budget + said,
                 f"{row['psnr']:.2f}",
                 show(f"{row['f1']:.3f} ({row['f1_fixed']:.3f})", row["f1"]),
@@ -394,6 +397,23 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def means(rows: list[dict]) -> str:
+    """Over the draws of the noise: PSNR and F1 of each method, with the standard error of F1."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        key = row["series"], row["dose"], row["method"], row["budget"]
+        groups.setdefault(key, []).append(row)
+    lines = []
+    for (name, dose, method, budget), group in groups.items():
+        psnr, f1 = (np.array([row[key] for row in group]) for key in ("psnr", "f1"))
+        error = f1.std(ddof=1) / math.sqrt(len(f1))
+        lines.append(
+            f"{name} {dose} {method} {budget:.0f} s, mean of {len(group)}: {psnr.mean():.2f} dB, "
+            f"F1 {f1.mean():.4f} +- {error:.4f}"
+        )
+    return "\n" + "\n".join(lines)
+
+
 def main() -> None:
     """Command line."""
     everything = [*SHIFTED, *(series.name for series in load_benchmark())]
@@ -405,6 +425,7 @@ def main() -> None:
     add("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD")
     add("--n2n-seconds", type=float, nargs="+", help="for Noise2Noise; default: as --seconds")
     add("--seed", type=int, default=0, help="of the training")
+    add("--noise", type=int, nargs="+", default=[SEED], metavar="SEED", help="of the noise")
     add("--frames", type=int, help="only the first frames of each series")
     add("--threads", type=int, help="of PyTorch")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of n2a.train")
@@ -430,16 +451,20 @@ def main() -> None:
             seconds,
             0 if method == "box" else arguments.seed,
             arguments.frames,
+            draw,
             settings if method == "trained" else {},
         )
         for name in arguments.series
         for dose in arguments.doses
+        for draw in arguments.noise
         for method in arguments.methods
         for seconds in budgets[method]
     ]
     rows = cached(cells)
     table = markdown(rows)
     print(table)
+    if len(arguments.noise) > 1:
+        print(means(rows))
     judged = [v for v in (verdict(row, rows) for row in rows) if v]
     if judged:
         print(f"\n{judged.count('pass')} of {len(judged)} trained cells pass", end="; ")
