@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from n2a.overlay import UNSUPPORTED_COLOUR as ORANGE
-from n2a.overlay import show_image
+from n2a.overlay import new_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,11 +49,8 @@ def draw(
     deep = 1 if region is None else 2
     rows = deep * -(-len(pictures) // columns)
     if figure is None:
-        import matplotlib.pyplot as plt
-
         height = _INCHES * best.shape[0] / best.shape[1] + 0.2
-        size = (_INCHES * columns, rows * height + 0.3)
-        figure = plt.figure(figsize=size, layout="constrained")
+        figure = new_figure((_INCHES * columns, rows * height + 0.3))
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
         one.set_axis_off()

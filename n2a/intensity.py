@@ -19,6 +19,7 @@ APART = 2.5
 LEAST_HEIGHT = 0.2
 
 _OUTLIER = 6.0  # standard deviations
+_SEEN = 3.0  # standard errors of a column's raw intensity, in the median: maxima of noise alone have about 1
 _MEAN = 12  # raw frames at most, whose mean is what a result must measure up to
 
 
@@ -83,7 +84,7 @@ def proportion(
     Raises
     ------
     ValueError
-        If fewer than 12 columns stand apart.
+        If fewer than 12 columns stand apart, or most of them do not stand out of the noise of single raw frames.
 
     Notes
     -----
@@ -121,6 +122,13 @@ def proportion(
         )
     level = theirs.background[known]
     flat = np.maximum(noise.gain * level + noise.offset, 0) * 4 * np.pi * width**2
+    seen = float(np.median(y * np.sign(x.mean()) / np.sqrt(np.maximum(flat, 1e-300))))
+    if seen < _SEEN:
+        raise ValueError(
+            f"the columns hardly stand out of the noise of single raw frames (by {seen:.2g} standard errors, in the "
+            f"median; expected {_SEEN:g} or more), so that their intensities say nothing of the result's. Record more "
+            "counts, or bin neighbouring frames."
+        )
     variance = np.maximum(flat + noise.gain * x, 1e-6 * np.median(np.abs(x)) ** 2)
     # A flash or a hot pixel near a column must not bend the curve.
     away = (y - x * np.median(y) / np.median(x)) / np.sqrt(variance)

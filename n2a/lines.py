@@ -13,6 +13,8 @@ NOISE_LEFT = "noise left"
 FINE = "fine"
 #: In the order in which they are told; "fine" only alone.
 VERDICTS = (OVER_SMOOTHED, STRUCTURE_REMOVED, UNSUPPORTED, NOT_LINEAR, NOISE_LEFT, FINE)
+#: Atoms that are gone or invented: worse than any picture that is not sharp, not linear or not quiet enough.
+GRAVE = (STRUCTURE_REMOVED, UNSUPPORTED)
 
 
 class Line(NamedTuple):

@@ -362,7 +362,8 @@ def linearity(
     Raises
     ------
     ValueError
-        If shapes differ, or fewer than 12 columns stand apart from their neighbours.
+        If shapes differ, fewer than 12 columns stand apart from their neighbours, or they do not stand out of the
+        noise of the raw frames.
 
     See Also
     --------

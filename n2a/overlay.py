@@ -1,17 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images with a scale bar, and markers on their atoms."""
+"""Figures that notebooks show once, images with a scale bar, and markers on their atoms."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito: told apart by all common kinds of colour vision, and on grey.
 SUPPORTED_COLOUR, UNSUPPORTED_COLOUR = "#56B4E9", "#E69F00"
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """A new figure of pyplot, in inches, that Jupyter shows once: where it is the result of a cell, or at its end."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=size, layout="constrained")
+    figure._ipython_display_ = partial(_shown, figure)
+    return figure
+
+
+def _shown(figure: Figure) -> None:
+    """The inline backend shows at the end of a cell what is open then: not what the cell has shown as its result."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    if "inline" in matplotlib.get_backend():
+        plt.close(figure)
+    raise NotImplementedError  # Jupyter goes on to show it as it shows all figures
 
 
 def show_image(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from n2a.overlay import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _SIGNS = {"good": "✓", "bad": "✗", "unknown": "·"}
 # Okabe and Ito: told apart by all common kinds of colour vision, and in grey.
 _RESULT, _REFERENCE, _RAW = "#0072B2", "#E69F00", "0.45"
+_SIZE = (10, 5.6)  # inches
 _CROP = 256  # px of a frame that a figure shows
 
 # By `currentColor` alone, so that both themes of a notebook will do.
@@ -106,12 +109,9 @@ def _row(line: Line) -> str:
 
 def draw(findings: Findings, title: str = "", figure: Figure | None = None) -> Figure:
     """One figure: a frame before and after, what was taken away, and the curves behind the lines."""
-    made = figure is None
-    if made:
-        import matplotlib.pyplot as plt
-
-        figure = plt.figure()
-    figure.set_size_inches(10, 5.6)
+    if figure is None:
+        figure = new_figure(_SIZE)
+    figure.set_size_inches(_SIZE)
     figure.set_layout_engine("constrained")
     verdicts = ", ".join(findings.verdicts)
     figure.suptitle(f"{title}: {verdicts}" if title else verdicts, x=0.01, ha="left", fontsize=11)
@@ -122,12 +122,6 @@ def draw(findings: Findings, title: str = "", figure: Figure | None = None) -> F
     _draw_css(axes[1, 1], pictures)
     _draw_intensities(axes[1, 2], pictures)
     _draw_lines(axes[1, 3], findings)
-    if made:
-        import matplotlib
-        import matplotlib.pyplot as plt
-
-        if "inline" in matplotlib.get_backend():  # shown as the result of a cell only
-            plt.close(figure)
     return figure
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from n2a import signals
 from n2a.judging import Case, Findings, Unsuitable, judge
-from n2a.lines import FINE, Line
+from n2a.lines import FINE, GRAVE, Line
 from n2a.views import UNSEEN
 
 if TYPE_CHECKING:
@@ -97,9 +97,15 @@ class Report:
 
     @property
     def sort_key(self) -> tuple[float, float]:
-        """Ranks results of the same frames, the lower the better: faults first, then the error."""
-        faults = math.inf if not self.verdicts else len([v for v in self.verdicts if v != FINE])
-        return faults, math.inf if self._findings is None else self._findings.error
+        """Ranks results of the same frames, the lower the better: by the gravest fault, then by the error.
+
+        Fine results come first; then those with faults; then those in which structure is missing or atoms are
+        invented; then what could not be judged.
+        """
+        if self._findings is None:
+            return math.inf, math.inf
+        gravest = 0 if self.verdicts == [FINE] else 2 if set(GRAVE) & set(self.verdicts) else 1
+        return gravest, self._findings.error
 
     @cached_property
     def atoms(self) -> AtomMap | None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A report cannot be cheated: the honest result ranks first, and each cheat is told by name."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -66,6 +68,22 @@ def test_honest_result_ranks_first_and_is_fine(scene):
     ranked = sorted(scene.reports, key=lambda name: scene.reports[name].sort_key)
     assert ranked[0] == "honest"
     assert scene.reports["honest"].verdicts == ["fine"]
+
+
+def test_nothing_at_all_ranks_below_every_blur(scene):
+    rank = {name: scene.reports[name].sort_key for name in scene.reports}
+    for name in ("blur 1", "blur 2", "blur 4", "raw", "gamma", "honest"):
+        assert rank[name] < min(rank["constant"], rank["zero"]), name
+    if "painted" in rank:  # invented atoms are worse than dull ones
+        assert rank["blur 1"] < rank["painted"]
+
+
+def test_all_are_judged_with_the_same_numbers(scene):
+    for key in ("css_blur", "css_raw", "noise_gain", "frc_raw"):
+        assert len({report[key].value for report in scene.reports.values()}) == 1, key
+    for key in ("css", "upsnr"):
+        ranges = {re.search("data range [^;]*", r[key].source)[0] for r in scene.reports.values()}
+        assert len(ranges) == 1, key
 
 
 def test_cheats_are_named(scene):

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from n2a.detection import Detections, detect
 from n2a.intensity import proportion
@@ -191,6 +192,17 @@ def test_too_few_columns(number):
     with pytest.raises(ValueError, match=rf"^{number} columns stand apart .* expected 12 or more"):
         judged(spots, counts(spots), found=found)
     assert judged(spots, counts(spots), found=detect(spots, WIDTH)[:12]).number == 12
+
+
+def test_columns_that_the_raw_frames_do_not_show():
+    # Maxima of smoothed noise: the raw frames are brighter there as well, which says nothing of real columns.
+    raw = np.random.default_rng(0).poisson(9.0, (4, 128, 128)).astype(float)
+    smooth = gaussian_filter(raw, (0, 2, 2))
+    with pytest.raises(ValueError, match="hardly stand out of the noise .* Record more counts"):
+        judged(smooth, raw)
+    faint = columns(HEIGHTS / 200)
+    with pytest.raises(ValueError, match="hardly stand out"):
+        judged(faint, counts(faint), found=detect(columns(), WIDTH))
 
 
 def test_a_result_without_columns():

@@ -279,6 +279,71 @@ class TestSample:
         )
 
 
+@pytest.fixture(scope="module")
+def scene():
+    """Expected counts, and those counted."""
+    truth, _ = expected_counts("2d", 20, frames=12, size=96, drift=0, seed=2)
+    return truth, np.random.default_rng(0).poisson(truth).astype(float)
+
+
+class TestHolesDoNotCount:
+    """What was not measured is no error of the result: against the error of what was measured."""
+
+    @staticmethod
+    def blur(frames):
+        known = np.isfinite(frames)
+        return gaussian_filter(np.where(known, frames, np.nanmedian(frames)), (0, 1.5, 1.5))
+
+    @pytest.mark.parametrize("value", [np.nan, 0.0])
+    @pytest.mark.parametrize("again", [True, False])
+    def test_empty_frames(self, scene, value, again):
+        truth, raw = scene
+        kept = np.arange(12) != 5
+        holed = np.where(kept[:, None, None], raw, value)
+        result = np.where(kept[:, None, None], self.blur(raw), value)
+        found = n2a.report(holed, result, model=self.blur if again else None, truth=truth)
+        expected = n2a.report(
+            raw[kept], result[kept], model=self.blur if again else None, truth=truth[kept]
+        )
+        assert any("1 of 12 frames are empty" in message for message in found.messages)
+        assert found["umse"].value == pytest.approx(expected["umse"].value, rel=0.02)
+        assert found["psnr"].value == pytest.approx(expected["psnr"].value, abs=0.01)
+        assert found.verdicts == expected.verdicts
+        assert found["umse"].value == pytest.approx(np.mean((result - truth)[kept] ** 2), rel=0.1)
+        assert n2a.umse(result, holed).value == pytest.approx(expected["umse"].value, rel=0.05)
+
+    @pytest.mark.parametrize("where", ["border", "row", "scattered"])
+    @pytest.mark.parametrize("again", [True, False])
+    def test_missing_pixels(self, scene, where, again):
+        truth, raw = scene
+        missing = np.zeros(raw.shape, bool)
+        if where == "border":
+            missing[:, :, :6] = True
+        elif where == "row":
+            missing[:, 40] = True
+        else:
+            missing = np.random.default_rng(1).random(raw.shape) < 0.02
+        holed = np.where(missing, np.nan, raw)
+        result = np.where(missing, np.nan, self.blur(raw))
+        found = n2a.report(holed, result, model=self.blur if again else None, truth=truth)
+        error = np.mean((result - truth)[~missing] ** 2)
+        assert found["umse"].value == pytest.approx(error, rel=0.15)
+        expected = 10 * np.log10(np.ptp(truth) ** 2 / error)
+        assert found["psnr"].value == pytest.approx(expected, abs=0.02)
+        assert n2a.umse(result, holed).value == pytest.approx(error, rel=0.15)
+        for line in found:
+            assert line.value is None or np.isfinite(line.value), line.key
+
+
+@pytest.mark.parametrize("seed", [1, 7])
+def test_empty_film_is_not_accused(seed):
+    clean = n2a.simulate(structure="empty", shape=(128, 128), frames=6, scale=0.016, seed=seed)
+    noisy = n2a.acquire(clean, dose=14, support=0.1, seed=seed)
+    found = n2a.report(noisy, n2a.denoise(noisy))
+    assert found.verdicts == ["fine"]
+    assert "hardly stand out of the noise" in found["linearity"].remark
+
+
 GOOD = np.random.default_rng(0).poisson(9.0, (8, 64, 64)).astype(float)
 
 
