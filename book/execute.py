@@ -51,11 +51,12 @@ def inputs(notebook: Path, parameters: dict) -> str:
 
 
 def smaller(picture: str) -> str:
-    """A PNG in base64 as the smallest one: with 256 colours where none is changed to speak of, without transparency."""
+    """A PNG in base64 as the smallest one: with 256 colours where none is changed to speak of, on white."""
     data = base64.b64decode(picture)
     best = data
     with Image.open(io.BytesIO(data)) as image:
-        full = image.convert("RGB")
+        drawn = image.convert("RGBA")
+    full = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
     few = full.quantize(256)
     changed = ImageStat.Stat(ImageChops.difference(full, few.convert("RGB"))).rms
     for candidate in [full, few] if max(changed) < LEAST_LEVELS else [full]:

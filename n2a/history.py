@@ -24,6 +24,7 @@ _SPELLING = {"css": "CSS", "psnr": "PSNR", "upsnr": "uPSNR", "frc": "FRC", "f1":
 
 # Okabe and Ito: told apart by all common kinds of colour vision, and in grey.
 LOSS_COLOUR, HELD_OUT_COLOUR = "#0072B2", "#D55E00"
+INK = "#777777"  # legible on white pages and on dark ones
 KEY = "blue: losses \N{MIDDLE DOT} orange: on held-out frames, dotted: at their start"
 
 
@@ -297,9 +298,20 @@ class History:
 
 
 def to_png(figure: Figure, dpi: float = 130) -> bytes:
-    """Render a figure, away from pyplot and its windows."""
+    """Render a figure for light and dark pages, without a ground, away from pyplot and its windows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgb
+    from matplotlib.text import Text
 
+    for axes in figure.axes:
+        axes.set_facecolor("none")
+        axes.tick_params(colors=INK, grid_color=INK, grid_alpha=0.25)
+        axes.spines[:].set_color(INK)
+    for text in figure.findobj(Text):
+        if len(set(to_rgb(text.get_color()))) == 1:  # black or grey; what is coloured stays
+            text.set_color(INK)
+    for part in (figure, *figure.subfigs):
+        part.set_facecolor("none")
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(file, format="png", dpi=dpi)
     return file.getvalue()

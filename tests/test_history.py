@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a training has recorded: storage, signals and figures."""
 
+import io
 import json
 import math
 
 import hyperspy.api as hs
 import matplotlib
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from n2a.history import History, duration
+from n2a.history import History, duration, to_png
 
 NAN = math.nan
 
@@ -224,6 +226,17 @@ class TestReadable:
         )
         assert "&lt;b&gt;" in text
         assert "src='data:image/png;base64,iVBOR" in text
+
+    def test_picture_is_legible_on_light_and_dark_pages(self, history):
+        picture = matplotlib.image.imread(io.BytesIO(to_png(history.plot(Figure()))))
+        colour, opacity = picture[..., :3], picture[..., 3:]
+        assert opacity[-1, 0] == 0
+        drawn = opacity[..., 0] > 0.9
+        assert drawn.mean() > 0.01
+        for ground in (0.0, 1.0):
+            seen = opacity * colour + (1 - opacity) * ground
+            distance = np.abs(seen - ground).max(-1)[drawn]
+            assert np.percentile(distance, 5) > 0.3, ground
 
     def test_durations(self):
         times = (0, 59.6, 61, 3599.6, 7325)
