@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures of the explanation and how-to pages, from simulated and benchmark series: ``python book/figures.py``.
+"""Figures of the pages, from simulated and benchmark series: ``python book/figures.py [NAME ...]``.
 
-They are written to book/images/made/. Every number that a page says of one of them is printed here.
+They are written to book/images/made/. Every number that a page says of one of them is printed here. The film of the
+README, book/images/film.gif, is in the repository and made when it is named: ``python book/figures.py film``.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 from pathlib import Path
 
 import matplotlib
@@ -205,13 +208,47 @@ def doses() -> None:
     save(fig, "doses")
 
 
+def film() -> None:
+    """The simulated series as a film: raw, denoised, truth."""
+    from PIL import Image
+
+    series = n2a.datasets.simulated()
+    truth = n2a.datasets.simulated("atoms")
+    atoms = series.n2a.denoise()
+    print(f"film: {decibels(atoms.data, truth.data, fit=False):.1f} dB to the truth of the atoms")
+    top = (0, limits(truth.data)[1])
+    pictures = {
+        "raw": (series, limits(series.data)),
+        "denoised": (atoms, top),
+        "truth": (truth, top),
+    }
+    pages = []
+    for number in range(len(series.data)):
+        fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.05), layout="constrained", facecolor="white")
+        for ax, (title, (signal, grey)) in zip(axes, pictures.items()):
+            show(ax, series, frame(signal, number), grey, title, bar=signal is series)
+        file = io.BytesIO()
+        fig.savefig(file, dpi=100)
+        plt.close(fig)
+        pages.append(Image.open(file).convert("L").quantize(32))
+    path = FOLDER.parent / "film.gif"
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=250, loop=0, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB", flush=True)
+
+
+FIGURES = {figure.__name__: figure for figure in (dark_atoms, structures, similarity, doses, film)}
+
+
 def main() -> None:
-    """Make all figures."""
+    """Make the figures that are named, or all that are not in the repository."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *FIGURES], help="default: all but film")
+    names = parser.parse_args().names or [name for name in FIGURES if name != "film"]
     hs.set_log_level("ERROR")
     hs.preferences.General.show_progressbar = False
     with plt.rc_context(STYLE):
-        for figure in (dark_atoms, structures, similarity, doses):
-            figure()
+        for name in names:
+            FIGURES[name]()
 
 
 if __name__ == "__main__":

@@ -155,3 +155,30 @@ class TestCitation:
             "Keller",
             "Erni",
         ]
+
+
+@needs_repository
+class TestReadme:
+    README = ROOT / "README.md"
+
+    def badge(self, name):
+        """Texts of a badge, which the README shows with the same words."""
+        path = f"book/images/badge_{name}.svg"
+        texts = re.findall(r"<text .+?>(.+)</text>", (ROOT / path).read_text(encoding="utf-8"))
+        (told,) = re.findall(rf"!\[([^]]+)\]\({path}\)", self.README.read_text(encoding="utf-8"))
+        assert told == " ".join(texts)
+        return texts[1]
+
+    def test_badges_say_what_the_project_says(self):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        (hyperspy,) = [r for r in project_requirements()[""] if r.name == "hyperspy"]
+        citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+        assert f">={self.badge('python').removesuffix(' or newer')}" == project["requires-python"]
+        assert self.badge("hyperspy") == f"{floor(hyperspy)} or newer"
+        assert self.badge("licence") == project["license"]
+        assert self.badge("paper") == citation["preferred-citation"]["doi"]
+
+    def test_pictures_and_links_are_there(self):
+        for target in re.findall(r"\]\(([^)\s]+)\)", self.README.read_text(encoding="utf-8")):
+            if not re.match(r"\w+:|#", target):
+                assert (ROOT / target).exists(), target
