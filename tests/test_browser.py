@@ -289,3 +289,57 @@ def test_the_kernel_stays_free_while_a_panel_trains(browser, tmp_path):
         page.wait_for_selector("text=/(Better|No better|Collapsed).*steps in/")
         assert "Noise2Atom" in run("print(panel.model)")
         keep(page, "train-lab-end")
+
+
+@pytest.mark.filterwarnings("ignore:Loading old file version")
+def test_methods_are_compared_on_a_real_file_side_by_side(browser, real_file, tmp_path):
+    path = real_file("abf_srtio3")
+    signal = hs.load(path).isig[:160, :160]
+    cells = [
+        "import hyperspy.api as hs, n2a\n"
+        f"s = hs.load({str(path)!r}).isig[:160, :160]\ns.n2a.gui('compare')"
+    ]
+    with voila(browser, tmp_path, cells, 1280) as page:
+        raw = images(page).first
+        raw.wait_for()
+        page.wait_for_timeout(500)
+        assert images(page).count() == 1
+        page.locator("label:has-text('svd')").first.click()
+        button(page, "Compare").click()
+        page.wait_for_selector("text=Compared: 2 methods, the best first in the table.")
+        assert images(page).count() == 3
+        expected = {"n2a": signal.n2a.denoise(background=True)}
+        expected["gaussian"] = n2a.compare(signal, ["gaussian"], rerun=False)["gaussian"]
+        captions = page.locator("b:visible").all_inner_texts()
+        for name, result in expected.items():
+            place = [text for text in captions if text in ("raw", *expected)].index(name)
+            assert resembles(seen(images(page).nth(place)), result.data[0]) > 0.9, name
+        keep(page, "compare-1280")
+
+        # One frame for all pictures.
+        before = [source(images(page).nth(i)) for i in range(3)]
+        handle = page.locator(".widget-hslider:visible .noUi-handle:visible").first
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        for i in range(3):
+            wait_for_change(page, images(page).nth(i), before[i])
+
+        # The reports: one for each method, and every line opens.
+        table = page.locator(".n2a-table")
+        assert all(name in table.inner_text() for name in expected)
+        choice = page.locator(".widget-dropdown:has(label:text-is('Report of')) select")
+        told = page.locator(".n2a-report")
+        first = told.inner_text()
+        choice.select_option(index=1)
+        page.wait_for_function(
+            "before => document.querySelector('.n2a-report').innerText !== before", arg=first
+        )
+        line = told.locator("details").first
+        assert not line.locator("div").first.is_visible()
+        line.locator("summary").click()
+        assert "cannot see" in line.inner_text()
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 2200})
+            page.wait_for_timeout(500)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        keep(page, "compare-400")

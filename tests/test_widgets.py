@@ -661,6 +661,21 @@ class TestTabs:
         assert panels.denoise.model._menu.options == before
 
 
+@pytest.mark.parametrize("name", [None, "denoise", "train", "compare"])
+def test_panels_are_made_of_the_controls_that_every_notebook_has(series, name):
+    """VS Code shows what is of ipywidgets itself, and looks for anything else on the network."""
+
+    def parts(widget):
+        yield widget
+        for child in getattr(widget, "children", ()):
+            yield from parts(child)
+
+    panel = series.n2a.gui(name, display=False)
+    modules = {part._view_module for part in parts(panel.widget)}
+    assert modules <= {"@jupyter-widgets/base", "@jupyter-widgets/controls"}
+    assert all("<script" not in str(getattr(part, "value", "")) for part in parts(panel.widget))
+
+
 class TestErrors:
     def test_constant_images(self):
         panel = ready(hs.signals.Signal2D(np.ones((3, 32, 32))).n2a.gui("denoise", display=False))
