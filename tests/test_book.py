@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import n2a
+from n2a.methods import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BOOK = REPOSITORY / "book"
@@ -191,6 +192,10 @@ class TestLists:
             known = papermill.inspect_notebook(path)
             defaults = {name: ast.literal_eval(default) for name, default, _ in rows}
             assert defaults == {n: ast.literal_eval(e["default"]) for n, e in known.items()}
+
+    def test_methods_are_those_that_can_be_compared(self):
+        (told,) = re.findall(r"^The names: (.+?\.) ", text_of("howto/compare"), re.M | re.S)
+        assert set(re.findall(r'"([\w-]+)"', told)) == {*METHODS, "n2a", "n2a-trained", "n2a-paper"}
 
     def test_data_sets_are_those_of_the_manifest(self, extension):
         table = extension.datasets_table()
