@@ -206,7 +206,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("methods", "error", "message"),
         [
-            ("median", ValueError, "no method 'median'.*expected one of n2a.*gaussian"),
+            ("sharpen", ValueError, "no method 'sharpen'.*expected one of n2a.*gaussian"),
             ([], ValueError, "'methods' is empty"),
             ([3], TypeError, "number 0 is of type int"),
             ([hs.signals.Signal2D(np.ones((2, 5, 5)))], ValueError, "not of the shape"),
@@ -281,6 +281,34 @@ class TestTables:
         first = next(iter(comparison.reports.values()))
         assert f"raw frames is {first['css_raw'].value:.3g}" in text
         assert f"linear filter {first['css_blur'].value:.3g}" in text
+
+    def test_says_once_why_a_number_is_missing(self, noisy):
+        methods = {"a": blur, "b": "gaussian"}
+        told = n2a.compare(noisy.inav[0], methods, show_progressbar=False)
+        assert [row["FRC"] for row in told.table()] == ["-", "-"]
+        assert (
+            told.notes().count(
+                "CSS: needs a series: two frames or more that follow each other in time"
+            )
+            == 1
+        )
+        for text in (repr(told), told._repr_html_()):
+            assert text.count("two frames or more") == 1
+            assert text.count("FRC: needs a series") == 1
+            assert "raw frames is -" not in text
+
+    def test_says_whose_number_is_missing(self, comparison, noisy):
+        # Finished signals are judged without their method.
+        assert any(
+            note.startswith("FRC (done, flat): ") or note.startswith("FRC (done): ")
+            for note in comparison.notes()
+        )
+
+    def test_warns_of_correlated_noise(self):
+        clean = n2a.simulate(structure="2d", shape=(96, 96), frames=6, seed=2)
+        lines = n2a.acquire(clean, dose=20, line_noise=2, line_decay=8, seed=2)
+        told = n2a.compare(lines, [blur], show_progressbar=False)
+        assert any(note.startswith("uPSNR: optimistic") for note in told.notes())
 
     def test_html_is_escaped(self, comparison):
         page = comparison._repr_html_()
