@@ -29,15 +29,22 @@ if TYPE_CHECKING:
 _COLUMNS = {
     "css": "CSS",
     "upsnr": "uPSNR",
-    "frc": "FRC",
+    "frc_half": "FRC",
     "supported": "atoms supported",
-    "contradicted": "contradicted",
+    "contradicted": "atoms contradicted",
     "linearity": "not linear by",
     "psnr": "PSNR",
     "ssim": "SSIM",
     "f1": "F1",
     "position_error": "position error",
 }
+
+_STYLE = """
+.n2a-comparison {overflow-x: auto}
+.n2a-comparison td, .n2a-comparison th {text-align: left !important; vertical-align: top}
+.n2a-comparison td {white-space: nowrap}
+.n2a-comparison td:nth-child(2) {white-space: normal; min-width: 14em}
+"""
 
 
 class Comparison(Mapping):
@@ -129,20 +136,41 @@ class Comparison(Mapping):
     def notes(self) -> list[str]:
         """What must be known to read the table."""
         found = [f"{entry.name}: {entry.note}" for entry in self.entries if entry.note]
-        for report in self.reports.values():
-            if "css_raw" in report:
-                raw, blur = (_text(report[key]) for key in ("css_raw", "css_blur"))
-                found.append(
-                    f"CSS is highest for an image of nothing; that of the raw frames is {raw}, that of the best linear "
-                    f"filter {blur}."
-                )
-                break
-        if self.reports:
+        reports = list(self.reports.values())
+        if not reports:
+            return found
+        first = next((one for one in reports if "css_raw" in one), None)
+        if first is not None and first["css_raw"].value is not None:
+            raw, blur = (_text(first[key]) for key in ("css_raw", "css_blur"))
             found.append(
-                "Time is wall time with all that a method learns from the series; memory is by how much that of the "
-                "process rose at most, looked at 100 times a second."
+                f"CSS is highest for an image of nothing; that of the raw frames is {raw}, that of the best linear "
+                f"filter {blur}."
             )
+        if any("frc_half" in one and one["frc_half"].value is not None for one in reports):
+            found.append(
+                "FRC is the resolution of each half of the frames, denoised by itself, against the other half as "
+                f"recorded; that of the raw halves is {_text(first['frc_raw'])}."
+            )
+        found += self._remarks()
+        found.append(
+            "Time is wall time with all that a method learns from the series; memory is by how much that of the "
+            "process rose at most, looked at 100 times a second."
+        )
         return found
+
+    def _remarks(self) -> list[str]:
+        """Why there are cells without a number, and what must be known of uPSNR; each once."""
+        cells: dict[tuple[str, str], list[str]] = {}
+        for name, report in self.reports.items():
+            for key, column in _COLUMNS.items():
+                if key in report and report[key].remark:
+                    if report[key].value is None or key == "upsnr":
+                        cells.setdefault((report[key].remark, column), []).append(name)
+        columns: dict[tuple[str, str], list[str]] = {}
+        for (remark, column), names in cells.items():
+            whose = "" if len(names) == len(self.reports) else f" ({', '.join(names)})"
+            columns.setdefault((remark, whose), []).append(column)
+        return [f"{', '.join(them)}{whose}: {text}" for (text, whose), them in columns.items()]
 
     def __repr__(self) -> str:
         rows = self.table()
@@ -170,8 +198,9 @@ class Comparison(Mapping):
         )
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes())
         return (
+            f"<style>{_STYLE}</style><div class='n2a-comparison'>"
             f"<p><b>Comparison</b> of {len(self)} methods, the best first</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{notes}</ul>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{notes}</ul></div>"
         )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -413,9 +442,12 @@ def _text(line: Line) -> str:
     """The value of a line of a report, with its unit and, in dB, its error."""
     if line.value is None:
         return "-"
-    error = f" ± {line.error:.1g}" if line.error is not None and line.unit == "dB" else ""
-    unit = f" {line.unit}" if line.unit in ("dB", "nm", "pm", "px") else ""
-    return f"{line.value:.3g}{error}{unit}"
+    if line.unit == "dB":
+        places = 1 if line.error is None or line.error >= 0.05 else 2
+        error = "" if line.error is None else f" ± {line.error:.{places}f}"
+        return f"{line.value:.{places}f}{error} dB"
+    unit = f" {line.unit}" if line.unit in ("nm", "pm", "px") else ""
+    return f"{line.value:.3g}{unit}"
 
 
 def _short(text: str) -> str:
@@ -423,4 +455,6 @@ def _short(text: str) -> str:
 
 
 def _time(seconds: float) -> str:
+    if seconds < 0.01:
+        return "< 0.01 s"
     return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)

@@ -591,7 +591,8 @@ class _Judge:
             if told is None:
                 self.say(key, source=source, remark="the halves correlate in no ring", unit=unit)
             else:
-                self.say(key, told * size, source=source, unit=unit)
+                limit = "up to the limit of the pixels" if told == 2 else ""
+                self.say(key, told * size, source=source, unit=unit, remark=limit)
         if results[0]:
             self._cross(raws, results, source)
         else:
@@ -768,8 +769,12 @@ class _Judge:
             flat = "the noise does not grow with the intensity, as far as can be told"
             self.say("noise_gain", source=source, remark=flat)
         dark = noise.offset - noise.gain * self.offset  # variance at zero intensity
+        chance = _SURE * noise.gain_error * abs(self.offset)
         if dark >= 0:
             self.say("read_noise", math.sqrt(dark), source=source)
+        elif -dark < chance:
+            little = f"less than {math.sqrt(chance):.2g}, too little beside the counting noise to be told"
+            self.say("read_noise", source=source, remark=little)
         else:
             away = f"the detector has an offset of {-dark / noise.gain:.4g} or more, below which there is no noise"
             self.say("read_noise", source=source, remark=away)

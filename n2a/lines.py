@@ -85,7 +85,7 @@ TEXTS = {
         "what single frames do not show above their noise",
     ),
     "removed": _Text(
-        "missing structure", "× error of the linear filter", "below 1",
+        "missing structure", "× error of the linear filter", "below 1; negative where noise is left in",
         "what was invented; what moves and is weaker than the noise",
     ),
     "whiteness_y": _Text("residual correlated along y", "", "what noise alone has", _SMEARED),

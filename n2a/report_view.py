@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from n2a.overlay import new_figure
+from n2a.overlay import new_figure, scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from n2a.lines import Line
     from n2a.reporting import Report
 
+_LEGEND = (
+    "✓ good  ✗ bad  · a reference. Verdicts follow from the error, weakened and missing structure, atoms that the "
+    "counts contradict, and column intensities; what is bad among the other lines is a hint."
+)
 _SIGNS = {"good": "✓", "bad": "✗", "unknown": "·"}
 # Okabe and Ito: told apart by all common kinds of colour vision, and in grey.
 _RESULT, _REFERENCE, _RAW = "#0072B2", "#E69F00", "0.45"
@@ -34,6 +38,7 @@ _STYLE = """
 .n2a-report td.value {width: 40%; font-variant-numeric: tabular-nums}
 .n2a-report tr.bad td {font-weight: bold}
 .n2a-report summary {cursor: pointer}
+.n2a-report .legend {opacity: .8; font-weight: normal}
 .n2a-report details div {opacity: .8; font-weight: normal; max-width: 45em}
 .n2a-report .scroll {overflow-x: auto}
 """
@@ -43,15 +48,32 @@ def value_text(line: Line) -> str:
     """Value, error and unit of a line; what is missing is "unknown"."""
     if line.value is None:
         return "unknown"
-    unit = f" {line.unit}" if line.unit else ""
-    if line.error is None or not np.isfinite(line.error):
-        return f"{line.value:.4g}{unit}"
-    # As many places as the first two digits of the error need.
-    if line.error > 0:
-        places = max(0, min(6, 1 - int(np.floor(np.log10(line.error)))))
-        if places or abs(line.value) < 1e4:
-            return f"{line.value:.{places}f} ± {line.error:.2g}{unit}"
-    return f"{line.value:.4g} ± {line.error:.2g}{unit}"
+    return f"{_number(line.value, line.error)} {line.unit}".rstrip()
+
+
+def _number(value: float, error: float | None) -> str:
+    """As many places as the first two digits of the error need."""
+    if error is None or not np.isfinite(error):
+        return f"{value:.4g}"
+    if not error > 0:
+        return f"{value:.4g} ± 0"
+    power = int(np.floor(np.log10(max(abs(value), error))))
+    if not -4 <= power < 5:
+        return f"({_number(value / 10.0**power, error / 10.0**power)})e{power:+03d}"
+    digits = 1 - int(np.floor(np.log10(error)))
+    if digits > 6:
+        return f"{value:.6g} ± {error:.2g}"
+    places = max(digits, 0)
+    return f"{value:.{places}f} ± {round(error, digits):.{places}f}"
+
+
+def _told(report: Report) -> tuple[list[Line], dict[str, list[str]]]:
+    """Lines with a value, and the names of those without, by the reason."""
+    open_lines: dict[str, list[str]] = {}
+    for line in report.lines:
+        if line.value is None:
+            open_lines.setdefault(line.remark, []).append(line.name)
+    return [line for line in report.lines if line.value is not None], open_lines
 
 
 def to_text(report: Report) -> str:
@@ -60,16 +82,23 @@ def to_text(report: Report) -> str:
     parts = [f"Report on {report.frames}: {verdicts}"]
     for message in report.messages:
         parts += textwrap.wrap(message, 110, initial_indent="! ", subsequent_indent="  ")
-    width = max((len(line.name) for line in report.lines), default=0)
-    for line in report.lines:
-        told = value_text(line)
-        if line.value is None and line.remark:
-            told += f": {line.remark}"
-        first = f"  {_SIGNS[line.judgement]} {line.name:{width}}  "
-        parts += textwrap.wrap(told, 118, initial_indent=first, subsequent_indent=" " * len(first))
+    lines, open_lines = _told(report)
+    width = max((len(line.name) for line in lines), default=0)
+    for line in lines:
+        parts.append(f"  {_SIGNS[line.judgement]} {line.name:{width}}  {value_text(line)}")
+        if line.key == "upsnr" and line.remark:
+            parts += textwrap.wrap(
+                line.remark, 118, initial_indent="      ", subsequent_indent=" " * 6
+            )
+    for reason, names in open_lines.items():
+        told = f"  · not told ({reason}): {'; '.join(names)}"
+        parts += textwrap.wrap(told, 118, subsequent_indent=" " * 6)
     if report.lines:
-        parts.append(
-            "  ✓ good  ✗ bad  · a reference, or not to be told; report['css'] has source and blind spot"
+        parts += textwrap.wrap(
+            f"{_LEGEND} report['css'] has source and blind spot.",
+            118,
+            initial_indent="  ",
+            subsequent_indent="  ",
         )
     return "\n".join(parts)
 
@@ -86,11 +115,16 @@ def to_html(report: Report) -> str:
         items = "".join(f"<li>{html.escape(message)}</li>" for message in report.messages)
         parts.append(f"<ul>{items}</ul>")
     if report.lines:
-        rows = "".join(_row(line) for line in report.lines)
+        lines, open_lines = _told(report)
+        rows = "".join(_row(line) for line in lines)
         parts.append(
             "<div class='scroll'><table><thead><tr><th></th><th>measure</th><th>value</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
         )
+        told = (f"not told ({why}): {'; '.join(names)}" for why, names in open_lines.items())
+        items = "".join(f"<li>{html.escape(text)}</li>" for text in told)
+        parts.append(f"<ul>{items}</ul>" if items else "")
+        parts.append(f"<p class='legend'>{_LEGEND}</p>")
     return "".join([*parts, "</div>"])
 
 
@@ -100,10 +134,13 @@ def _row(line: Line) -> str:
         facts.append(("remark", line.remark))
     told = "".join(f"<div>{name}: {html.escape(text)}</div>" for name, text in facts if text)
     sign, label = _SIGNS[line.judgement], line.judgement
+    value = html.escape(value_text(line))
+    if line.key == "upsnr" and line.remark:
+        value += f"<div class='legend'>{html.escape(line.remark)}</div>"
     return (
         f"<tr class='{label}'><td title='{label}' aria-label='{label}'>{sign}</td>"
         f"<td><details><summary>{html.escape(line.name)}</summary>{told}</details></td>"
-        f"<td class='value'>{html.escape(value_text(line))}</td></tr>"
+        f"<td class='value'>{value}</td></tr>"
     )
 
 
@@ -143,7 +180,8 @@ def _draw_images(axes: list[Axes], pictures: dict) -> None:
         place.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
         place.set_title(name, loc="left", fontsize=9)
         place.set_axis_off()
-    _scale_bar(axes[0], pictures["raw"][crop].shape[1], pictures["pixel_size"])
+    size = pictures["pixel_size"]
+    scale_bar(axes[0], size or 1.0, "nm" if size else None)
     power = pictures["spectrum"]
     low, high = np.percentile(power, (5, 99.9))
     axes[3].imshow(
@@ -155,23 +193,6 @@ def _draw_images(axes: list[Axes], pictures: dict) -> None:
     axes[3].set_yticks([])
     axes[3].set_xlabel("cycles per px", fontsize=8)
     axes[3].tick_params(labelsize=8)
-
-
-def _scale_bar(axes: Axes, width: int, pixel_size: float | None) -> None:
-    if pixel_size is None:
-        return
-    wanted = width * pixel_size / 4
-    power = 10.0 ** np.floor(np.log10(wanted))
-    length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
-    height = axes.get_ylim()[0]
-    axes.plot(
-        [0.06 * width, 0.06 * width + length / pixel_size], [0.93 * height] * 2,
-        color="white", linewidth=3, solid_capstyle="butt",
-    )  # fmt: skip
-    axes.text(
-        0.06 * width + length / pixel_size / 2, 0.9 * height, f"{length:g} nm",
-        color="white", ha="center", va="bottom", fontsize=8,
-    )  # fmt: skip
 
 
 def _draw_frc(axes: Axes, pictures: dict) -> None:

@@ -365,7 +365,8 @@ def judged_spans(
     if series and len(spans) > 1:
         words += f", in {len(spans)} runs"
     if area < height * width:
-        words += f", the middle {min(width, EDGE)} x {min(height, EDGE)} px of each"
+        middle = f"middle {min(width, EDGE)} x {min(height, EDGE)} px"
+        words += f", the {middle} of each" if total > 1 else f", its {middle}"
     return spans, window, words
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report: its numbers against the truth, and what it says of data that cannot be judged."""
 
+import html
 import json
 import re
 
 import hyperspy.api as hs
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -13,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 import n2a
 from n2a.detection import psnr
 from n2a.lines import TEXTS, VERDICTS
+from n2a.report_view import value_text
 
 
 def expected_counts(structure, dose, frames=48, size=160, seed=1, **scene):
@@ -203,6 +206,38 @@ class TestResult:
         assert f"{report['css'].value:.4f} ± " in text
         assert all(len(line) < 121 for line in text.splitlines())
 
+    def test_text_of_a_single_image_says_once_what_is_missing(self, series):
+        _, noisy, _ = series
+        found = n2a.report(noisy.inav[0], n2a.denoise(noisy.inav[0]))
+        text = " ".join(repr(found).split())
+        assert text.count("two frames or more that follow each other") == 1
+        for line in found:
+            assert text.count(line.name) >= 1
+            assert html.escape(line.name) in found._repr_html_()
+
+    def test_optimistic_error_is_said_beside_it(self):
+        clean = n2a.simulate(structure="2d", shape=(96, 96), frames=6, seed=2)
+        noisy = n2a.acquire(clean, dose=20, line_noise=2, line_decay=8, seed=2)
+        found = n2a.report(noisy, n2a.denoise(noisy))
+        assert "optimistic" in repr(found)
+        assert re.search(r"dB<div class='legend'>.*optimistic", found._repr_html_())
+
+    @pytest.mark.parametrize(
+        ("value", "error", "text"),
+        [
+            (37.4512, 0.2, "37.45 ± 0.20"),
+            (9989.4, 341.0, "9989 ± 340"),
+            (4.79e7, 1.4e6, "(4.79 ± 0.14)e+07"),
+            (2.5e-7, 1.2e-8, "(2.50 ± 0.12)e-07"),
+            (0.0, 1.23, "0.0 ± 1.2"),
+            (-0.15, 0.032, "-0.150 ± 0.032"),
+            (0.5, None, "0.5"),
+        ],
+    )
+    def test_numbers_have_the_places_that_their_errors_allow(self, report, value, error, text):
+        line = report["css"]._replace(value=value, error=error, unit="")
+        assert value_text(line) == text
+
     def test_html_has_no_colours_of_its_own(self, report):
         page = report._repr_html_()
         assert "<b>Report" in page
@@ -226,6 +261,32 @@ class TestResult:
         assert "column intensities" in titles
         css = figure.axes[titles.index("CSS over time")]
         assert [len(line.get_ydata()) for line in css.lines] == [7, 7, 7]
+
+    def test_figures_are_shown_once_in_a_notebook(self):
+        nbformat = pytest.importorskip("nbformat", reason="the extra 'notebooks' is not installed")
+        nbclient = pytest.importorskip("nbclient", reason="the extra 'notebooks' is not installed")
+        pytest.importorskip("ipykernel", reason="the extra 'notebooks' is not installed")
+        cells = [
+            "%matplotlib inline\nimport n2a\n"
+            "noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=4, seed=1), dose=20, seed=1)\n"
+            "told = n2a.compare(noisy, lambda f: f, names=['a'], rerun=False, show_progressbar=False)\n"
+            "report = told.reports['a']",
+            "report.plot()",
+            "told.plot()",
+            "figure = report.plot()",
+            "told.plot();",
+        ]
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        nbclient.NotebookClient(notebook, timeout=120).execute()
+        shown = [sum("image/png" in o.get("data", {}) for o in c.outputs) for c in notebook.cells]
+        assert shown == [0, 1, 1, 1, 1]
+
+    def test_figure_stays_open_in_a_script(self, report, tmp_path):
+        before = plt.get_fignums()
+        figure = report.plot()
+        assert set(plt.get_fignums()) - set(before) == {figure.number}
+        figure.savefig(tmp_path / "report.png")
+        plt.close(figure)
 
     def test_atoms(self, report):
         assert len(report.atoms.table) > 100
