@@ -507,3 +507,25 @@ def test_the_box_is_measured_on_shifted_series():
     assert row["psnr"] > 20
     assert 0.5 < row["f1"] <= 1
     assert np.isnan(row["filled"])
+
+
+def test_results_are_forgotten_when_any_code_changes_that_they_come_from(tmp_path, monkeypatch):
+    # A module, what it imports inside a function, and what that imports; and one that has no part in it.
+    (tmp_path / "first.py").write_text("import json\ndef f():\n    from n2a.second import g\n")
+    (tmp_path / "second.py").write_text("from n2a import third\n")
+    (tmp_path / "third.py").write_text("GRID = (1, 2)\n")
+    (tmp_path / "other.py").write_text("")
+    monkeypatch.setattr(quality, "PACKAGE", tmp_path)
+    names = [path.name for path in quality.files_of("first")]
+    assert names == ["first.py", "second.py", "third.py"]
+    before = quality.digest(quality.files_of("first"))
+    (tmp_path / "other.py").write_text("1")
+    assert quality.digest(quality.files_of("first")) == before
+    (tmp_path / "third.py").write_text("GRID = (1, 2, 3)\n")
+    assert quality.digest(quality.files_of("first")) != before
+
+
+def test_results_depend_on_the_detector_the_data_and_the_weights():
+    names = {one.name for one in quality.sources_of(quality.score_box) if isinstance(one, Path)}
+    assert {"multislice.npz", "fast.safetensors", "detection.py", "spots.py"} <= names
+    assert {"denoising.py", "predictor.py", "model.py", "sampling.py"} <= names

@@ -19,6 +19,7 @@ From a Python session, ``score(method)`` measures any callable.
 """
 
 import argparse
+import ast
 import dataclasses
 import hashlib
 import inspect
@@ -30,6 +31,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,7 @@ from metrics import (
     tuned_detection,
 )
 
-from n2a import baselines, detection
+from n2a import baselines
 from n2a.methods import METHODS as AUTOMATIC
 from n2a.methods import denoise_with
 from n2a.noise import background_level
@@ -60,29 +62,9 @@ SEED = 1
 QUICK = (("cluster", "mos2", "empty"), ("low",))
 
 PACKAGE = Path(baselines.__file__).parent
-#: What the scores depend on besides the method.
-MEASURES = (
-    DATA,
-    HERE / "benchmark_data.py",
-    HERE / "metrics.py",
-    *(detection.detect, detection._refine, detection.Detections, detection.psnr, detection.ssim),
-)
-#: What the baselines are, and what `sig.n2a.denoise` is.
-BASELINE_CODE = (
-    *(baseline.function for baseline in baselines.BASELINES.values()),
-    *(baselines.as_series, baselines._each_frame, baselines.stabilise, baselines.unstabilise),
-)
-AUTOMATIC_CODE = tuple(
-    PACKAGE / f"{name}.py" for name in ("methods", "selfsupervised", "pgure", "risk", "noise")
-)
-N2A_CODE = (
-    *(
-        PACKAGE / f"{name}.py"
-        for name in ("denoising", "predictor", "inference", "plan", "windows")
-    ),
-    *(PACKAGE / f"{name}.py" for name in ("sampling", "noise", "normalization", "generator")),
-    PACKAGE / "weights" / "fast.safetensors",
-)
+#: Libraries whose versions the scores depend on.
+LIBRARIES = ("numpy", "scipy", "scikit-image", "torch", "bm3d", "PyWavelets")
+WEIGHTS = PACKAGE / "weights" / "fast.safetensors"
 
 #: What the weights in the box have to reach: PSNR above the best baseline, dB.
 MARGIN = {"low": 1.5, "mid": 1.5, "scan": 1.5, "high": 0.0}
@@ -267,18 +249,58 @@ def baseline_false_atoms(task: tuple[str, str, dict]) -> float:
     return false_atoms(image - np.median(image), series.atom_width, height)
 
 
+def files_of(*modules: str) -> list[Path]:
+    """Files of modules of the package and of the benchmarks, with those of all that they import."""
+    found, waiting = {}, list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = next((p for p in (PACKAGE / f"{name}.py", HERE / f"{name}.py") if p.exists()), None)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name.split(".")[-1] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                waiting.append((node.module or "").removeprefix("n2a."))
+                waiting += [alias.name for alias in node.names if node.module == "n2a"]
+    return [found[name] for name in sorted(found)]
+
+
 def digest(sources: Sequence) -> str:
-    """Of files, and of the code of functions."""
+    """Of files, and of the code of functions; with the versions of the libraries."""
     parts = [
         one.read_bytes() if isinstance(one, Path) else inspect.getsource(one).encode()
-        for one in (*MEASURES, *sources)
+        for one in sources
+    ]
+    installed = [each for each in distributions() if each.name in LIBRARIES]
+    parts += [
+        f"{each.name} {each.version}".encode() for each in sorted(installed, key=lambda d: d.name)
     ]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def cached(function: Callable, tasks: list[tuple], sources: Sequence = BASELINE_CODE) -> list:
+def sources_of(function: Callable) -> list:
+    """All that changes what `function` returns: data, code, weights."""
+    helpers = (apply_baseline, bright, single_atom_height, score, run_n2a, scores_of_total)
+    modules = {
+        tune: ("baselines",),
+        baseline_false_atoms: ("baselines",),
+        score_automatic: ("methods",),
+        score_box: ("denoising",),
+        raw_means: ("views", "sampling", "noise"),
+    }
+    return [
+        DATA,
+        *([WEIGHTS] if function is score_box else []),
+        *files_of("benchmark_data", "metrics", *modules[function]),
+        *(function, *helpers),
+    ]
+
+
+def cached(function: Callable, tasks: list[tuple]) -> list:
     """`function` of every task on two processes, remembered as long as its inputs stay."""
-    path = CACHE / f"{function.__name__}-{digest(sources)}.json"
+    path = CACHE / f"{function.__name__}-{digest(sources_of(function))}.json"
     store = json.loads(path.read_text()) if path.exists() else {}
     names = [json.dumps([function.__name__, SEED, *task]) for task in tasks]
     missing = [i for i, name in enumerate(names) if name not in store]
@@ -443,9 +465,9 @@ def against_dose(automatic: Sequence[str]) -> dict[str, dict[tuple[str, str], di
     for (*cell, name), row in zip(tasks, cached(tune, tasks)):
         rows[name][tuple(cell)] = row
     tasks = [(*cell, name) for name in automatic for cell in cells]
-    for (*cell, name), row in zip(tasks, cached(score_automatic, tasks, AUTOMATIC_CODE)):
+    for (*cell, name), row in zip(tasks, cached(score_automatic, tasks)):
         rows.setdefault(f"{name} (automatic)", {})[tuple(cell)] = row
-    rows["n2a"] = dict(zip(cells, cached(score_box, cells, N2A_CODE)))
+    rows["n2a"] = dict(zip(cells, cached(score_box, cells)))
     return rows
 
 
@@ -562,12 +584,11 @@ def vacancies_table(rows: dict) -> str:
     """Part of the empty columns at which an atom is reported: n2a beside the mean of the raw frames."""
     names = [s.name for s in load_benchmark() if (s.vacancies["count"] == 2).any()]
     cells = [(name, dose) for name in names for dose in DOSES]
-    sources = (raw_means, scores_of_total, register, move, background_level)
     lines = [
         "| series | dose | n2a | mean of the raw frames | with the drift taken out | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for cell, means in zip(cells, cached(raw_means, cells, sources)):
+    for cell, means in zip(cells, cached(raw_means, cells)):
         own = rows["n2a"][cell]
         limit = min(mean["filled_fixed"] for mean in means.values())
         texts = [f"{own['filled']:.1%} (F1 {own['f1_fixed']:.3f})"]
