@@ -343,3 +343,25 @@ def test_methods_are_compared_on_a_real_file_side_by_side(browser, real_file, tm
             page.wait_for_timeout(500)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         keep(page, "compare-400")
+
+
+@pytest.mark.parametrize("name", ["01_quickstart", "05_trust"])
+def test_a_notebook_runs_in_jupyterlab_from_top_to_bottom(browser, tmp_path, name):
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, root / "tests" / "quick_notebooks.py", tmp_path, name]
+    subprocess.run(command, check=True, capture_output=True)
+    cells = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells
+    with lab(browser, tmp_path, [c.source for c in cells if c.cell_type == "code"], 1280) as page:
+        outputs = page.wait_for_function(
+            """() => {
+                const cells = window.jupyterapp.shell.currentWidget.context.model.toJSON().cells;
+                const outputs = cells.flatMap(cell => cell.outputs || []);
+                const ended = cells.every(cell => cell.execution_count);
+                return (ended || outputs.some(o => o.output_type === 'error')) && outputs;
+            }""",
+            timeout=4 * PATIENCE,
+        ).json_value()
+        keep(page, f"lab-{name}")
+    assert [o for o in outputs if o["output_type"] == "error"] == []
+    assert sum("image/png" in o.get("data", {}) for o in outputs) > 4
+    assert [o["text"] for o in outputs if o.get("name") == "stderr" and "%|" not in str(o)] == []
