@@ -349,10 +349,10 @@ class _Judge:
                 profile = corner(raw, self.limit).profile
                 own = case.method(raw + self.offset) - self.offset
                 for _ in range(draws):
-                    added = added_noise(own, self.noise, profile, rng)
+                    added = added_noise(own, self.noise, profile, rng, _STEP)
                     answer = case.method(raw + self.offset + _STEP * added) - self.offset - own
                     pairs.append((added[inner], answer[inner] / _STEP))
-            mean = gaussian_filter(raw.mean(0), self.width)  # not the result: the same for all
+            mean = gaussian_filter(raw.mean(0), self.width / 2)  # not the result: the same for all
             uneven = np.maximum(self.noise.gain * mean + self.noise.offset, 0)
             self.budget.add(raw, total, registered if case.series else None, pairs, uneven)
 
@@ -416,10 +416,11 @@ class _Judge:
         budget = self.budget
         still, split = budget.still_error(), budget.split_error()
         motion, spread = budget.neighbours.motion()
-        moves = motion > 2 * spread or (
+        moves = motion > 2 * spread
+        disagree = (
             still is not None
             and split is not None
-            and still.value - split.value > 2 * math.hypot(still.error, split.error)
+            and abs(still.value - split.value) > 2 * math.hypot(still.error, split.error)
         )
         remarks = []
         self.estimate, self.unbiased, source = None, False, ""
@@ -427,8 +428,9 @@ class _Judge:
         unseen = "raw frames 4 to 6 away, put on the frame by whole pixels, taken as unseen by the method"
         if split is not None:
             self.estimate, self.unbiased, source = split, True, added
-            if still is not None and not moves:
-                self.estimate, source = _together(still, split), f"{unseen}; and {added}"
+            # Not their mean: much of their error is the same. Where they differ the scene moves, or was seen.
+            if still is not None and not moves and not disagree and still.error < split.error:
+                self.estimate, source = still, unseen
             if self._is_correlated():
                 remarks.append(
                     "optimistic: the noise is correlated along the scan lines; that is allowed for only as far as it "
@@ -901,13 +903,6 @@ class _Judge:
         return Findings(
             self.lines, verdicts, self.messages, error, self.pictures, self.found, self.support
         )
-
-
-def _together(first: Estimate, second: Estimate) -> Estimate:
-    """Two estimates of one number, each with the weight that its error deserves."""
-    weights = np.array([1 / max(each.error, 1e-300) ** 2 for each in (first, second)])
-    value = np.average([first.value, second.value], weights=weights)
-    return Estimate(float(value), float(1 / np.sqrt(weights.sum())))
 
 
 def _slow(frames: np.ndarray, atom_width: float) -> np.ndarray:

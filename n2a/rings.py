@@ -30,21 +30,26 @@ class Corner(NamedTuple):
     Attributes
     ----------
     values
-        (n, rows, columns): coefficients of the cosine transforms.
+        (n, rows, columns): coefficients of the cosine transforms. Behind the last low frequency along y, and along x,
+        stand those of the `tails`.
     profile
         Mean power by frequency along x, where along y it is too high for atoms; the same everywhere unless noise is
         correlated along x for sure.
     first, points
-        Frequency along y, in rows, from which the profile was taken, and the number of coefficients behind its mean.
+        Frequencies along y and x from which on the profile was taken (None along x where it was taken at each), and
+        the number of coefficients behind its mean.
     shape
         Of the frames.
+    tails
+        Along y and along x, (frequencies beyond the low ones, 2 or 0): what atoms that the borders cut have there.
     """
 
     values: np.ndarray
     profile: np.ndarray
-    first: int
+    first: tuple[int, int | None]
     points: int
     shape: tuple[int, int]
+    tails: tuple[np.ndarray, np.ndarray]
 
 
 class Excess(NamedTuple):
@@ -68,21 +73,53 @@ def corner(frames: np.ndarray, limit: float) -> Corner:
     """Cosine transforms of frames (n, y, x), up to `limit` cycles per pixel."""
     n, height, width = frames.shape
     rows, columns = (min(size, int(np.ceil(2 * limit * size)) + 1) for size in (height, width))
-    inside = _frequency((height, width), rows, columns) <= limit
-    high = int(2 * height * min(1.2 * limit, 0.42))
-    values = np.zeros((n, rows, columns))
-    profile = np.zeros(width)
+    tails = _tails(height, rows), _tails(width, columns)
+    inside = _inside((height, width), rows, columns, tails, limit)
+    values = np.zeros((n, *inside.shape))
+    # Away from both axes: atoms that the borders cut have power along them up to high frequencies.
+    high, far, beyond = (int(2 * size * min(1.2 * limit, 0.42)) for size in (height, height, width))
+    far = max(high, int(0.6 * height))
+    profile, level = np.zeros(width), 0.0
     for frame, value in zip(frames, values, strict=True):
         spectrum = fft.dctn(np.asarray(frame, np.float32), norm="ortho")
-        value[...] = spectrum[:rows, :columns] * inside
-        profile += np.mean(spectrum[high:] ** 2, axis=0, dtype=np.float64) / n
-    points = n * (height - high)  # behind each value of the profile
-    if _is_white(profile, points):
-        profile[:] = profile.mean()
-        points *= width
+        value[:rows, :columns] = spectrum[:rows, :columns]
+        value[:rows, columns:] = spectrum[:rows, columns:] @ tails[1]
+        value[rows:, :columns] = tails[0].T @ spectrum[rows:, :columns]
+        value *= inside
+        profile += np.mean(spectrum[far:] ** 2, axis=0, dtype=np.float64) / n
+        level += np.mean(spectrum[high:, beyond:] ** 2, dtype=np.float64) / n
+    if _is_white(profile, n * (height - far)):
+        profile[:] = level
+        first, points = (high, beyond), n * (height - high) * (width - beyond)
     else:
-        points *= columns
-    return Corner(values, profile, high, points, (height, width))
+        first, points = (far, None), n * (height - far) * columns
+    return Corner(values, profile, first, points, (height, width), tails)
+
+
+def _tails(size: int, first: int) -> np.ndarray:
+    """What functions with a slope at either end have at the frequencies from `first` on: orthonormal, (., 2 or 0).
+
+    A cosine transform mirrors them there, and the kink falls with the frequency squared.
+    """
+    k = np.arange(first, size)
+    if len(k) < 8:
+        return np.zeros((len(k), 0))
+    return np.linalg.qr(np.stack([1.0 / k**2, (-1.0) ** k / k**2], axis=1))[0]
+
+
+def _inside(
+    shape: tuple[int, int],
+    rows: int,
+    columns: int,
+    tails: tuple[np.ndarray, np.ndarray],
+    limit: float,
+) -> np.ndarray:
+    """Which of the coefficients of a corner count."""
+    low = _frequency(shape, rows, columns) <= limit
+    inside = np.pad(low, [(0, tail.shape[1]) for tail in tails])
+    inside[:rows, columns:] = low[:, :1]
+    inside[rows:, :columns] = low[:1]
+    return inside
 
 
 def _is_white(profile: np.ndarray, points: int) -> bool:
@@ -98,8 +135,10 @@ def _frequency(shape: tuple[int, int], rows: int, columns: int) -> np.ndarray:
     return np.hypot(np.arange(rows)[:, None] / (2 * shape[0]), np.arange(columns) / (2 * shape[1]))
 
 
-def _unevenness(variance: np.ndarray, first: int, rows: int, columns: int) -> np.ndarray:
-    """Power of uneven white noise in cosines (rows, columns), over its mean in the rows from `first` on.
+def _unevenness(
+    variance: np.ndarray, first: tuple[int, int | None], rows: int, columns: int
+) -> np.ndarray:
+    """Power of uneven white noise in cosines (rows, columns), over its mean where the profile was taken.
 
     A cosine squared is one plus the cosine of twice the frequency, over two: bright edges weigh more in low ones.
     """
@@ -118,7 +157,9 @@ def _unevenness(variance: np.ndarray, first: int, rows: int, columns: int) -> np
     along_y, along_x = sign_y * doubled[y, 0], sign_x * doubled[0, x]
     both = sign_y[:, None] * sign_x * doubled[np.ix_(y, x)]
     power = (whole + along_y[:, None] + along_x + both) / max(whole, 1e-300)
-    return (power / power[first:].mean(axis=0))[:rows, :columns]
+    if first[1] is None:
+        return (power / power[first[0] :].mean(axis=0))[:rows, :columns]
+    return power[:rows, :columns] / power[first[0] :, first[1] :].mean()
 
 
 def linear_filter(frames: np.ndarray, limit: float, gain: np.ndarray) -> np.ndarray:
@@ -136,42 +177,55 @@ def linear_filter(frames: np.ndarray, limit: float, gain: np.ndarray) -> np.ndar
 
 
 class Neighbours:
-    """What frames that a result has not seen say about it; all sums are by ring, over pairs of frames."""
+    """What frames that a result has not seen say about it; sums are over pairs of frames, by ring and of the tails."""
 
     def __init__(self):
         # Result and raw frame, each times the mean of unseen ones.
-        self.kept, self.lasting, self.kept_variance = np.zeros((3, RINGS))
+        self.kept, self.lasting, self.kept_variance = np.zeros((3, RINGS + 1))
         self.kept_outside, self.kept_pixels = 0.0, 0
-        # Differences of the result from two unseen frames, multiplied.
-        self.still, self.still_variance, self.still_pixels = *np.zeros((2, RINGS)), 0
+        # Differences of the result from two unseen frames, multiplied: sum, variance, pixels.
+        self.still = np.zeros(3)
         # Raw frames times the next one, and times one as far away as the unseen ones; sum, variance, pixels.
         self.near, self.far = np.zeros(3), np.zeros(3)
 
-    def add(self, raw: np.ndarray, result: np.ndarray, limit: float) -> None:
-        """One run of frames (n, y, x), put on one another."""
+    def add(
+        self,
+        raw: np.ndarray,
+        result: np.ndarray,
+        limit: float,
+        variance: np.ndarray | None = None,
+    ) -> None:
+        """One run of frames (n, y, x), put on one another; variance of the noise (y, x) up to a factor."""
         corners = corner(raw, limit), corner(result, limit)
         y, f = (each.values for each in corners)
-        ring, noise = coefficient_rings(corners[0], limit)
+        ring, noise = coefficient_rings(corners[0], limit, variance)
         area = raw[0].size
-        users: dict[tuple[int, ...], list[int]] = {}
+        pairs: dict[tuple[int, ...], int] = {}
+        weights = np.zeros((len(y), len(y)))  # of results, by the frame that they are compared with
         for i, others in unseen_pairs(len(y)):
             unseen = y[others].mean(0)
-            kept, lasting = by_ring(f[i] * unseen, ring), by_ring(y[i] * unseen, ring)
+            kept, lasting = _sums(f[i] * unseen, ring), _sums(y[i] * unseen, ring)
             self.kept += kept
             self.lasting += lasting
-            part = np.divide(kept, lasting, out=np.zeros(RINGS), where=lasting > 0)
+            part = np.divide(kept, lasting, out=np.zeros(RINGS + 1), where=lasting > 0)
             part = np.append(part.clip(0, 2), 0)[ring]
-            self.kept_variance += by_ring(((f[i] - part * y[i]) * unseen) ** 2, ring)
+            self.kept_variance += _sums(((f[i] - part * y[i]) * unseen) ** 2, ring)
             self.kept_outside += _beyond(result[i], raw[others].mean(0), f[i], unseen)
             self.kept_pixels += area
-            for pair in itertools.combinations(sorted(others), 2):
-                users.setdefault(pair, []).append(i)
-        # By pair: all that look at the same two frames share the product of their noise.
-        for (a, b), seen in users.items():
-            self.still += by_ring(sum((f[i] - y[a]) * (f[i] - y[b]) for i in seen), ring)
-            self.still_variance += len(seen) ** 2 * by_ring(noise**2, ring)
-            self.still_pixels += len(seen) * area
-        scatter = by_ring(noise**2 + 2 * noise * (f**2).mean(0), ring).sum()
+            for a, b in itertools.combinations(sorted(others), 2):
+                pairs[a, b] = pairs.get((a, b), 0) + 1
+                weights[[a, b], i] += 1
+                self.still[0] += np.vdot(f[i] - y[a], f[i] - y[b])
+                self.still[2] += area
+        # All that look at the same frame share its noise: times their errors together, and times that of another.
+        clumped = _clumping(variance)
+        self.still[1] += clumped * np.sum(noise**2) * sum(m**2 for m in pairs.values())
+        for a, weight in enumerate(weights):
+            error = np.tensordot(weight, f - y[a], 1)
+            own = noise * weight.sum() ** 2
+            # Twice: the noise in these errors is that of frames which are looked at in turn.
+            self.still[1] += 2 * clumped**2 * max(np.vdot(noise, error**2 - own), 0.0)
+        scatter = np.sum(noise**2 + 2 * noise * (f**2).mean(0))
         for distance, total in ((1, self.near), (UNSEEN[1], self.far)):
             for i in range(len(y) - distance):
                 total += np.vdot(y[i], y[i + distance]), scatter, area
@@ -198,10 +252,10 @@ class Budget:
     frequency
         Upper edges of the rings, in cycles per pixel.
     count, raw, noise, power, own, residual
-        By ring: number of coefficients; power of the raw frames, of their noise and of the result; their product; power
-        of their difference.
+        By ring, and last of the tails that atoms cut by the borders have beyond the limit: number of coefficients;
+        power of the raw frames, of their noise and of the result; their product; power of their difference.
     outside
-        Power of the result beyond the limit, where the scene has next to none.
+        Power of the result elsewhere beyond the limit, where the scene has next to none.
     pixels
         Number of them, over all frames.
     neighbours
@@ -211,11 +265,13 @@ class Budget:
     def __init__(self, limit: float):
         self.limit = limit
         self.frequency = np.linspace(0, limit, RINGS + 1)[1:]
-        self.count, self.raw, self.noise, self.power, self.own, self.residual = np.zeros((6, RINGS))
+        sums = np.zeros((6, RINGS + 1))
+        self.count, self.raw, self.noise, self.power, self.own, self.residual = sums
         self.outside, self._points, self.pixels = 0.0, 0, 0
         self.neighbours = Neighbours()
         # What the result has in common with the noise of its own frame, told by noise that was added.
-        self._common, self._common_variance, self._split = *np.zeros((2, RINGS)), False
+        self._common, self._common_variance, self._split = *np.zeros((2, RINGS + 1)), False
+        self._clumped = np.zeros(2)  # of the noise, times pixels; pixels
         # Beyond the limit: with the raw frames, with their noise.
         self._own_outside = self._common_outside = 0.0
 
@@ -252,21 +308,28 @@ class Budget:
             (self.own, (f.values * y.values).sum(0)),
             (self.residual, ((y.values - f.values) ** 2).sum(0)),
         ):
-            total += by_ring(terms, ring)
+            total += _sums(terms, ring)
+        self._clumped += _clumping(variance) * raw.size, raw.size
         self.outside += _beyond(result, result, f.values, f.values)
         self._own_outside += _beyond(result, raw, f.values, y.values)
         self._points += y.points
         self.pixels += n * y.shape[0] * y.shape[1]
         for added, answer in draws:
             z, d = (corner(part, self.limit).values for part in (added, answer))
-            products = z * d
             weight = n / len(z) / len(draws)
             self._common_outside += weight * _beyond(added, answer, z, d)
-            self._common += weight * by_ring(products.sum(0), ring)
-            self._common_variance += weight**2 * by_ring((products**2).sum(0), ring)
+            # The noise that was drawn is known: of its answer only what varies within a ring is left to chance.
+            drawn = np.maximum(_sums((z**2).sum(0), ring), 1e-300)
+            part = _sums((z * d).sum(0), ring) / drawn
+            strength = _sums(n * noise, ring) / len(draws)
+            self._common += part * strength
+            chance = z * (d - np.append(part, 0)[ring] * z)
+            self._common_variance += (strength / drawn) ** 2 * _sums((chance**2).sum(0), ring)
             self._split = True
         if registered is not None:
-            self.neighbours.add(registered.apply(raw), registered.apply(result), self.limit)
+            region = None if variance is None else variance[registered.region]
+            moved = (registered.apply(frames) for frames in (raw, result))
+            self.neighbours.add(*moved, self.limit, region)
 
     # What follows from the sums
 
@@ -278,12 +341,12 @@ class Budget:
     @property
     def gain(self) -> np.ndarray:
         """Factors by ring of the best linear filter of single frames (Wiener)."""
-        return self.structure / np.maximum(self.structure + self.noise, 1e-300)
+        return (self.structure / np.maximum(self.structure + self.noise, 1e-300))[:RINGS]
 
     @property
     def reference(self) -> np.ndarray:
-        """Error of that filter by ring."""
-        return self.noise * self.gain
+        """Error of that filter by ring; the tails are lost."""
+        return np.append(self.noise[:RINGS] * self.gain, self.structure[RINGS])
 
     def _noise_variance(self, inside: np.ndarray) -> float:
         """Of the sum of squares of the noise over some rings, with that of what is taken away as its mean."""
@@ -316,7 +379,7 @@ class Budget:
         """Rings from coarse to fine in which structure stands out of the noise, with as much of it each."""
         chance = self.noise * np.sqrt(2 / np.maximum(self.count, 1))
         seen = self.structure > _SURE * chance
-        seen[0] = False  # the background
+        seen[[0, RINGS]] = False  # the background, the tails
         if not seen.any():
             return []
         weight = np.cumsum(np.where(seen, self.reference, 0))
@@ -353,18 +416,15 @@ class Budget:
     @property
     def blank(self) -> bool:
         """Whether the result has next to nothing where the scene has structure."""
-        rings = np.logical_or.reduce([np.zeros(RINGS, bool), *self.groups()])
+        rings = np.logical_or.reduce([np.zeros(RINGS + 1, bool), *self.groups()])
         return bool(rings.any() and self.power[rings].sum() < 1e-3 * self.structure[rings].sum())
 
     def still_error(self) -> Estimate | None:
         """Mean squared error per pixel, by two unseen frames each; None for fewer than six frames in a row."""
-        seen = self.neighbours
-        if not seen.still_pixels:
+        value, variance, pixels = self.neighbours.still
+        if not pixels:
             return None
-        value = seen.still.sum() / seen.still_pixels
-        power = self.noise.sum() / max(self.count.sum(), 1) / self.pixels
-        variance = seen.still_variance.sum() / seen.still_pixels**2 + 2 * power * max(value, 0)
-        return self._estimate(value, variance, self._kept_outside())
+        return self._estimate(value / pixels, variance / pixels**2, self._kept_outside(), pixels)
 
     def split_error(self) -> Estimate | None:
         """Mean squared error per pixel, by noise that was added; None where none was."""
@@ -372,10 +432,12 @@ class Budget:
             return None
         value = (self.residual - self.noise + 2 * self._common).sum() / self.pixels
         power = self.noise.sum() / max(self.count.sum(), 1) / self.pixels
-        every = self._noise_variance(np.ones(RINGS, bool)) + 4 * self._common_variance.sum()
-        variance = every / self.pixels**2 + 4 * power * max(value, 0)
+        every = self._noise_variance(np.ones(RINGS + 1, bool)) + 4 * self._common_variance.sum()
+        # Results are wrong where they are bright, and the noise is strong there, too.
+        clumped = self._clumped[0] / self._clumped[1]
+        variance = clumped * every / self.pixels**2 + clumped**2 * 4 * power * max(value, 0)
         shared = (self._own_outside - self._common_outside) / self.pixels
-        return self._estimate(value, variance, shared)
+        return self._estimate(value, variance, shared, self.pixels)
 
     def least_error(self) -> Estimate | None:
         """Mean squared error per pixel, or less where a method looks at several frames; None without unseen frames.
@@ -387,18 +449,22 @@ class Budget:
         part, error = self.transfer()
         value = (self.power + (1 - 2 * part) * self.structure).sum() / self.pixels
         spread = np.sum((2 * error * self.structure) ** 2)
-        variance = (spread + self._noise_variance(np.ones(RINGS, bool))) / self.pixels**2
-        return self._estimate(value, variance, self._kept_outside())
+        variance = (spread + self._noise_variance(np.ones(RINGS + 1, bool))) / self.pixels**2
+        seen = self.neighbours.kept_pixels
+        return self._estimate(value, variance, self._kept_outside(), seen)
 
     def _kept_outside(self) -> float:
         """Beyond the limit, what the result shares with unseen frames, per pixel."""
         seen = self.neighbours
         return seen.kept_outside / seen.kept_pixels if seen.kept_pixels else 0.0
 
-    def _estimate(self, value: float, variance: float, shared: float) -> Estimate:
-        """With what the result has beyond the limit and does not share with the scene."""
-        left = max(self.outside / self.pixels - shared, 0.0)
-        return Estimate(float(value + left), float(np.sqrt(variance)))
+    def _estimate(self, value: float, variance: float, shared: float, pixels: float) -> Estimate:
+        """With what the result has beyond the limit and does not share with the scene, as `pixels` tell."""
+        outside = self.outside / self.pixels
+        power = self.noise.sum() / max(self.count.sum(), 1)
+        # Neighbouring results share frames, and thereby noise.
+        variance += len(UNSEEN) * power * max(outside, 0.0) / pixels
+        return Estimate(float(value + max(outside - shared, 0.0)), float(np.sqrt(variance)))
 
     @property
     def noise_outside(self) -> float:
@@ -413,14 +479,23 @@ class Budget:
 def coefficient_rings(
     y: Corner, limit: float, variance: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ring of each coefficient, `RINGS` for none, and the power of the noise there."""
-    rows, columns = y.values.shape[1:]
-    frequency = _frequency(y.shape, rows, columns)
-    ring = np.minimum((frequency / limit * RINGS).astype(int), RINGS)
-    ring[frequency > limit] = RINGS
-    noise = np.broadcast_to(y.profile[:columns], ring.shape)
+    """Ring of each coefficient, `RINGS` for tails and one more for none, and the power of the noise there."""
+    rows, columns = (n - tail.shape[1] for n, tail in zip(y.values.shape[1:], y.tails, strict=True))
+    inside = _inside(y.shape, rows, columns, y.tails, limit)
+    ring = np.where(inside, RINGS, RINGS + 1)
+    low = np.minimum((_frequency(y.shape, rows, columns) / limit * RINGS).astype(int), RINGS - 1)
+    ring[:rows, :columns] = np.where(inside[:rows, :columns], low, RINGS + 1)
+    along = np.append(y.profile[:columns], y.profile[columns:] @ y.tails[1] ** 2)
+    noise = np.tile(along, (len(ring), 1))
     if variance is not None:
-        noise = noise * _unevenness(variance, y.first, rows, columns)
+        noise[:rows, :columns] *= _unevenness(variance, y.first, rows, columns)
+        mean = max(variance.mean(), 1e-300)
+        for axis, part in ((0, noise[rows:]), (1, noise[:, columns:].T)):
+            # Tails are made at the borders.
+            tail = y.tails[axis]
+            spectrum = np.concatenate([np.zeros((y.shape[axis] - len(tail), tail.shape[1])), tail])
+            shapes = fft.idct(spectrum, axis=0, norm="ortho")
+            part *= ((variance.mean(1 - axis) @ shapes**2) / mean)[:, None]
     return ring, noise
 
 
@@ -429,6 +504,18 @@ def _beyond(a: np.ndarray, b: np.ndarray, low_a: np.ndarray, low_b: np.ndarray) 
     return float(np.vdot(a, b)) - float(np.vdot(low_a, low_b))
 
 
+def _clumping(variance: np.ndarray | None) -> float:
+    """How much more the power of noise scatters that is stronger in some places than in others."""
+    if variance is None:
+        return 1.0
+    return float(np.mean(variance**2) / max(np.mean(variance) ** 2, 1e-300))
+
+
 def by_ring(values: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """Sums of the coefficients of each ring."""
-    return np.bincount(ring.ravel(), values.ravel(), RINGS + 1)[:RINGS]
+    return _sums(values, ring)[:RINGS]
+
+
+def _sums(values: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """The same, and last that of the tails."""
+    return np.bincount(ring.ravel(), values.ravel(), RINGS + 2)[: RINGS + 1]

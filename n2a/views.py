@@ -102,9 +102,13 @@ def unseen_pairs(count: int) -> Iterator[tuple[int, list[int]]]:
 
 
 def added_noise(
-    expected: np.ndarray, noise: Noise, profile: np.ndarray, rng: np.random.Generator
+    expected: np.ndarray,
+    noise: Noise,
+    profile: np.ndarray,
+    rng: np.random.Generator,
+    step: float = 1.0,
 ) -> np.ndarray:
-    """Noise like that of the raw frames: growing with the intensity, correlated along the scan lines alike.
+    """Noise like that of the raw frames: counts more or less, correlated along the scan lines alike.
 
     Parameters
     ----------
@@ -116,11 +120,13 @@ def added_noise(
         Mean power of the noise by cosine frequency along x, of any length: its strength and its correlation.
     rng
         Source of randomness.
+    step
+        Part of the noise that will be added: so much the fewer counts come and go, each a whole one.
 
     Returns
     -------
     numpy.ndarray
-        (n, y, x) float32.
+        (n, y, x) float32, of the strength of the whole noise.
     """
     variance = np.maximum(noise.gain * expected + noise.offset, 0)
     # Noise of nowhere must not be spread to where there is none, nor be infinite.
@@ -130,9 +136,13 @@ def added_noise(
     power = np.interp(
         (np.arange(width) + 0.5) / width, (np.arange(len(profile)) + 0.5) / len(profile), profile
     )
-    white = rng.standard_normal(expected.shape, dtype=np.float32)
-    if np.ptp(power) > 0:
-        white = fft.idct(white * np.sqrt(power).astype(np.float32), axis=-1, norm="ortho")
+    if noise.gain > 0 and mean > 0:
+        counts = step**2 * variance / noise.gain**2
+        white = (rng.poisson(counts) - counts) / np.sqrt(np.maximum(counts, 1e-300))
     else:
-        white *= np.sqrt(power[0])
+        white = rng.standard_normal(expected.shape, dtype=np.float32)
+    if np.ptp(power) > 0:
+        white = fft.idct(white * np.sqrt(power), axis=-1, norm="ortho")
+    else:
+        white = white * np.sqrt(power[0])
     return (scale * white).astype(np.float32)
