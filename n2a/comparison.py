@@ -50,6 +50,9 @@ _STYLE = """
 class Comparison(Mapping):
     """What :func:`n2a.compare` found, the best first.
 
+    Fine results come first, by their estimated error; then those with faults; then those in which structure is missing
+    or atoms are invented; then what failed.
+
     ``comparison["gaussian"]`` is the denoised signal of that method; iterating gives the names.
 
     Attributes

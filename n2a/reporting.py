@@ -216,7 +216,11 @@ def report(
     Notes
     -----
     Of a long series runs of 12 frames are judged, spread evenly, about ten million pixels; of larger frames the middle
-    of 512 x 512 pixels. What cannot be judged is said in the report: it does not raise.
+    of 512 x 512 pixels. What cannot be judged is said in the report: it does not raise. Frames of NaN or of one value
+    everywhere do not count, nor do single pixels that are not finite.
+
+    CSS, uPSNR, PSNR and SSIM have one data range, which does not depend on the result: that of the truth, or where it
+    is not known from the 0.1 to the 99.9 percentile of the raw frames after the best linear filter.
 
     Examples
     --------
