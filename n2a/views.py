@@ -15,12 +15,13 @@ import numpy as np
 from scipy import fft
 
 from n2a.noise import Noise
-from n2a.sampling import band_spectrum, find_shift, move
+from n2a.sampling import Spectrum, band_spectrum, find_shift, move
 
 #: Frames at these distances were not seen by a method that looks at three frames to either side, as the weights in
 #: the box do at the ends of a series.
 UNSEEN = (4, 5, 6)
 _LEAST_OVERLAP = 0.6  # of each edge
+_SURE = 3.0  # standard errors
 
 
 class Registration(NamedTuple):
@@ -52,7 +53,8 @@ def register(frames: np.ndarray, atom_width: float) -> Registration:
     Returns
     -------
     Registration
-        Without shifts where the frames would have too little in common.
+        Without shifts where the frames would have too little in common, or agree no better with them for sure. Frames
+        that drift are often 1 px away from where they belong: a step that hardly matters is not taken.
 
     Examples
     --------
@@ -81,12 +83,31 @@ def register(frames: np.ndarray, atom_width: float) -> Registration:
             shifts[i] += find_shift(
                 spectra[middle], band_spectrum(moved, atom_width), tuple(shape)
             ).shift
+    # Each step is sure of something; that all frames agree better than as they were recorded is another matter.
+    placed = [
+        band_spectrum(move(frame.astype(np.float32), tuple(shift)), atom_width)
+        for frame, shift in zip(frames, shifts, strict=True)
+    ]
+    rise = _agreement(placed)[0] - _agreement(spectra)[0]
+    if rise < _SURE * _agreement(spectra)[1]:
+        return still
     low, high = shifts.max(axis=0), shifts.min(axis=0)
     region = tuple(
         slice(max(a, 0), length + min(b, 0)) for a, b, length in zip(low, high, shape, strict=True)
     )
     common = [(part.stop - part.start) / length for part, length in zip(region, shape, strict=True)]
     return Registration(shifts, region) if min(common) >= _LEAST_OVERLAP else still
+
+
+def _agreement(spectra: list[Spectrum]) -> tuple[float, float]:
+    """Sum of the products of all pairs of frames, and its standard error for unrelated noise."""
+    values = np.stack([each.values for each in spectra])
+    values[..., 1:] *= np.sqrt(2)  # negative kx
+    power = np.sum(np.abs(values.sum(0)) ** 2) - np.sum(np.abs(values) ** 2)
+    noise = np.mean([each.noise for each in spectra], axis=0)
+    n = len(spectra)
+    # The tapers tie neighbouring frequencies together: (35/18)^2 times the variance of independent ones.
+    return float(power / 2), float(35 / 18 * np.sqrt(n * (n - 1) / 2 * np.sum(noise**2)))
 
 
 def unseen_pairs(count: int) -> Iterator[tuple[int, list[int]]]:
