@@ -19,7 +19,7 @@ from n2a.rings import (
     corner,
     linear_filter,
 )
-from n2a.views import UNSEEN, added_noise, register, unseen_pairs
+from n2a.views import UNSEEN, Registration, added_noise, register, unseen_pairs
 
 
 def scene(n=8, size=128, width=2.5, seed=0):
@@ -178,6 +178,36 @@ class TestRings:
         assert error.value == pytest.approx(np.mean((result - truth) ** 2), abs=4 * error.error)
         assert error.error < 0.2 * error.value
         assert budget.still_error() is None
+
+    @pytest.mark.parametrize("blur", [1.0, 2.5])
+    def test_errors_of_atoms_that_the_borders_cut(self, blur):
+        # Slopes at the borders have power at frequencies where whole atoms have none; noise is strong at the atoms.
+        rng = np.random.default_rng(6)
+        sites = np.zeros((72, 64))
+        sites.flat[rng.choice(sites.size, 40, replace=False)] = rng.uniform(0.5, 1, 40)
+        truth = 8 + 60 * 2 * np.pi * 2.5**2 * gaussian_filter(sites, 2.5, mode="constant") / 4
+        truth = np.repeat(truth[None], 12, 0)
+
+        def method(frames):
+            return gaussian_filter(frames, (0, blur, blur))
+
+        away = {"still": [], "split": []}
+        for seed in range(24):
+            rng = np.random.default_rng(seed)
+            raw = rng.poisson(truth).astype(float)
+            z = np.sqrt(truth) * rng.normal(size=truth.shape)
+            budget = Budget(band_limit(2.5))
+            whole = Registration(np.zeros((12, 2), int), (slice(None), slice(None)))
+            budget.add(raw, method(raw), whole, [(z, method(z))], truth[0])
+            true = np.mean((method(raw) - truth) ** 2)
+            for name, told in (("still", budget.still_error()), ("split", budget.split_error())):
+                away[name].append(((told.value - true) / true, told.error / true))
+        for each in away.values():
+            difference, error = np.transpose(each)
+            scatter = difference.std(ddof=1)
+            assert abs(difference.mean()) < 0.02
+            # As much as it is told to be, never much more.
+            assert 0.4 < scatter / error.mean() < 1.5
 
     def test_transfer_is_that_of_the_blur(self):
         truth = scene(12)
