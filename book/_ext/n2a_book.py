@@ -74,6 +74,7 @@ def setup(app):
     for name, text in generated().items():
         write(source / name, text)
     app.connect("config-inited", configure, priority=100)
+    app.connect("html-page-context", without_thebe)
     app.connect("build-finished", tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -100,6 +101,13 @@ def configure(app, config) -> None:
         config.html_extra_path = [*config.html_extra_path, "_vendor/root"]
         config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
         config.nb_ipywidgets_js = {"vendor/require.js": {}, "vendor/embed-amd.js": {}}
+
+
+def without_thebe(app, pagename, templatename, context, doctree) -> None:
+    """Leave out the scripts of Thebe, which no page uses: they are loaded twice, and complain of that on every page."""
+    context["script_files"] = [
+        script for script in context["script_files"] if "thebe" not in str(script).lower()
+    ]
 
 
 def tidy(app, exception) -> None:
