@@ -416,11 +416,11 @@ class _Judge:
         budget = self.budget
         still, split = budget.still_error(), budget.split_error()
         motion, spread = budget.neighbours.motion()
-        moves = motion > 2 * spread
+        moves, seen = motion > 2 * spread, budget.neighbours.seen
         disagree = (
             still is not None
             and split is not None
-            and abs(still.value - split.value) > 2 * math.hypot(still.error, split.error)
+            and abs(still.value - split.value) > _SURE * math.hypot(still.error, split.error)
         )
         remarks = []
         self.estimate, self.unbiased, source = None, False, ""
@@ -429,7 +429,8 @@ class _Judge:
         if split is not None:
             self.estimate, self.unbiased, source = split, True, added
             # Not their mean: much of their error is the same. Where they differ the scene moves, or was seen.
-            if still is not None and not moves and not disagree and still.error < split.error:
+            agree = still is not None and not (moves or seen or disagree)
+            if agree and still.error < split.error:
                 self.estimate, source = still, unseen
             if self._is_correlated():
                 remarks.append(
@@ -437,8 +438,13 @@ class _Judge:
                     "was measured"
                 )
         elif still is not None:
-            self.estimate, self.unbiased, source = still, not moves, unseen
-            if moves:
+            self.estimate, self.unbiased, source = still, not (moves or seen), unseen
+            if seen:
+                remarks.append(
+                    "optimistic: the result holds noise of the frames that it is compared with. Pass 'model', the "
+                    "method itself"
+                )
+            elif moves:
                 remarks.append(
                     "pessimistic: the scene moves, which counts as error. Pass 'model', the method itself, to tell"
                 )
@@ -458,7 +464,8 @@ class _Judge:
             for key in keys:
                 self.say(key, source=source, remark="; ".join(remarks))
             return
-        better = estimate.value + _SURE * estimate.error < reference
+        optimistic = self.budget.neighbours.seen and not self.unbiased
+        better = estimate.value + _SURE * estimate.error < reference and not optimistic
         judgement = "good" if better else "bad" if self._worse_than_filter() else "unknown"
         decibel = None
         if estimate.value > estimate.error:
@@ -489,8 +496,6 @@ class _Judge:
     def _worse_than_filter(self) -> bool:
         """Than the best linear filter of single frames, for sure."""
         estimate = self.estimate if self.unbiased else self.budget.least_error()
-        if estimate is None:
-            return False
         return estimate.value - _SURE * estimate.error > self.budget.reference_error()
 
     def structure(self) -> None:

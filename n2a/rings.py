@@ -182,7 +182,8 @@ class Neighbours:
     def __init__(self):
         # Result and raw frame, each times the mean of unseen ones.
         self.kept, self.lasting, self.kept_variance = np.zeros((3, RINGS + 1))
-        self.kept_outside, self.kept_pixels = 0.0, 0
+        self.kept_outside, self.lasting_outside, self.outside_variance = np.zeros(3)
+        self.kept_pixels = 0
         # Differences of the result from two unseen frames, multiplied: sum, variance, pixels.
         self.still = np.zeros(3)
         # Raw frames times the next one, and times one as far away as the unseen ones; sum, variance, pixels.
@@ -210,7 +211,10 @@ class Neighbours:
             part = np.divide(kept, lasting, out=np.zeros(RINGS + 1), where=lasting > 0)
             part = np.append(part.clip(0, 2), 0)[ring]
             self.kept_variance += _sums(((f[i] - part * y[i]) * unseen) ** 2, ring)
-            self.kept_outside += _beyond(result[i], raw[others].mean(0), f[i], unseen)
+            others_mean = raw[others].mean(0)
+            self.kept_outside += _beyond(result[i], others_mean, f[i], unseen)
+            self.lasting_outside += _beyond(raw[i], others_mean, y[i], unseen)
+            self.outside_variance += 2 * noise.mean() ** 2 * area / len(others)
             self.kept_pixels += area
             for a, b in itertools.combinations(sorted(others), 2):
                 pairs[a, b] = pairs.get((a, b), 0) + 1
@@ -229,6 +233,16 @@ class Neighbours:
         for distance, total in ((1, self.near), (UNSEEN[1], self.far)):
             for i in range(len(y) - distance):
                 total += np.vdot(y[i], y[i + distance]), scatter, area
+
+    @property
+    def shared_outside(self) -> float:
+        """What a result can share with unseen frames beyond the limit: as much as raw frames do, or chance."""
+        return max(self.lasting_outside, 0.0) + _SURE * np.sqrt(self.outside_variance)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the result holds noise of the frames that are taken as unseen, for sure."""
+        return bool(self.kept_outside > self.shared_outside)
 
     def motion(self) -> Estimate:
         """Mean squared error per pixel that motion adds to :meth:`error`; infinitely uncertain for few frames."""
@@ -357,13 +371,18 @@ class Budget:
         """How much of the structure is in the result, by ring, and the standard error.
 
         Told by frames that the result has not seen, where enough of the scene lasts that long; otherwise by the raw
-        frames themselves, whose noise in the result makes it look like more structure unless it was told.
+        frames themselves, whose noise in the result makes it look like more structure unless it was told, up to the
+        most that there can be.
         """
         seen = self.neighbours
         share = seen.kept_pixels / max(self.pixels, 1)
         enough = seen.lasting > _SURE * np.sqrt(seen.kept_variance) + 0.3 * share * self.structure
         structure = np.maximum(self.structure, 1e-12 * max(self.raw.max(), 1e-300))
         own = (self.own - self._common) / structure
+        # A linear filter of a frame has nothing that the frame has not: what else there is might be structure.
+        raw = np.maximum(self.raw, 1e-300)
+        other = np.maximum(self.power - self.own**2 / raw, 0) / structure
+        own = np.minimum(own, self.own / raw + np.sqrt(other))
         own_error = (
             np.sqrt(
                 self._common_variance
@@ -439,24 +458,24 @@ class Budget:
         shared = (self._own_outside - self._common_outside) / self.pixels
         return self._estimate(value, variance, shared, self.pixels)
 
-    def least_error(self) -> Estimate | None:
-        """Mean squared error per pixel, or less where a method looks at several frames; None without unseen frames.
+    def least_error(self) -> Estimate:
+        """Mean squared error per pixel, or less where a method looks at several frames or nothing is unseen.
 
-        ``F² - 2 FX + X²``, with FX as the unseen frames tell it: they say too much of it where a method mixes frames.
+        ``F² - 2 FX + X²``, with FX as :meth:`transfer` tells it, or too much of it.
         """
-        if not self.neighbours.kept_pixels:
-            return None
         part, error = self.transfer()
         value = (self.power + (1 - 2 * part) * self.structure).sum() / self.pixels
         spread = np.sum((2 * error * self.structure) ** 2)
         variance = (spread + self._noise_variance(np.ones(RINGS + 1, bool))) / self.pixels**2
-        seen = self.neighbours.kept_pixels
-        return self._estimate(value, variance, self._kept_outside(), seen)
+        pixels = self.neighbours.kept_pixels or self.pixels
+        return self._estimate(value, variance, self._kept_outside(), pixels)
 
     def _kept_outside(self) -> float:
         """Beyond the limit, what the result shares with unseen frames, per pixel."""
         seen = self.neighbours
-        return seen.kept_outside / seen.kept_pixels if seen.kept_pixels else 0.0
+        if not seen.kept_pixels:
+            return 0.0
+        return min(seen.kept_outside, seen.shared_outside) / seen.kept_pixels
 
     def _estimate(self, value: float, variance: float, shared: float, pixels: float) -> Estimate:
         """With what the result has beyond the limit and does not share with the scene, as `pixels` tell."""

@@ -209,6 +209,42 @@ class TestRings:
             # As much as it is told to be, never much more.
             assert 0.4 < scatter / error.mean() < 1.5
 
+    def test_frames_that_were_seen_are_told(self):
+        truth = scene(12)
+        raw = truth + 3 * np.random.default_rng(8).normal(size=truth.shape)
+        results = {
+            "truth": truth,
+            "blur": gaussian_filter(raw, (0, 2, 2)),
+            "neighbours": gaussian_filter(raw, (1, 0, 0), truncate=3),  # three to either side
+            "mean": np.repeat(raw.mean(axis=0, keepdims=True), 12, axis=0),
+        }
+        for name, result in results.items():
+            budget = Budget(band_limit(2.5))
+            budget.add(raw, result, register(raw, 2.5))
+            assert budget.neighbours.seen == (name == "mean"), name
+            # The noise beyond the limit is there, whoever has seen it.
+            expected = np.mean((result - truth) ** 2) if name in ("neighbours", "mean") else 0
+            assert budget.noise_outside == pytest.approx(0.87 * expected, rel=0.12, abs=0.03)
+
+    @pytest.mark.parametrize("blur", [1.0, 2.0, 3.0])
+    def test_transfer_of_a_single_frame_that_was_blurred(self, blur):
+        # Nothing is unseen, the method is unknown: noise must not pass for structure.
+        truth = scene(1, size=256)
+        raw = truth + 4 * np.random.default_rng(3).normal(size=truth.shape)
+        budget = Budget(band_limit(2.5))
+        budget.add(raw, gaussian_filter(raw, (0, blur, blur)))
+        value, _ = (each[:RINGS] for each in budget.transfer())
+        middle = budget.frequency - budget.limit / RINGS / 2
+        expected = np.exp(-2 * (np.pi * blur * middle) ** 2)
+        strong = budget.structure[:RINGS] > budget.noise[:RINGS]
+        assert strong.sum() > 6
+        np.testing.assert_allclose(value[strong], expected[strong], atol=0.1)
+        # The scene itself is not accused of anything.
+        honest = Budget(band_limit(2.5))
+        honest.add(raw, truth)
+        assert not any(each.clear for each in honest.smoothed())
+        assert honest.least_error().value < honest.reference_error()
+
     def test_transfer_is_that_of_the_blur(self):
         truth = scene(12)
         raw = truth + np.random.default_rng(3).normal(size=truth.shape)
