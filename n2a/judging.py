@@ -428,14 +428,16 @@ class _Judge:
         unseen = "raw frames 4 to 6 away, put on the frame by whole pixels, taken as unseen by the method"
         if split is not None:
             self.estimate, self.unbiased, source = split, True, added
-            # Not their mean: much of their error is the same. Where they differ the scene moves, or was seen.
-            agree = still is not None and not (moves or seen or disagree)
-            if agree and still.error < split.error:
-                self.estimate, source = still, unseen
-            if self._is_correlated():
+            # Not their mean: much of their error is the same. Where they differ the scene moves, or was seen. Noise
+            # that is correlated is added only as far as it is known; that of other frames is independent anyway.
+            correlated, rests = self._is_correlated(), not (moves or seen)
+            if still is not None and rests:
+                if correlated or (not disagree and still.error < split.error):
+                    self.estimate, source = still, unseen
+            if correlated and source == added:
                 remarks.append(
-                    "optimistic: the noise is correlated along the scan lines; that is allowed for only as far as it "
-                    "was measured"
+                    "may be optimistic: the noise is correlated along the scan lines; that is allowed for only as far "
+                    "as it was measured"
                 )
         elif still is not None:
             self.estimate, self.unbiased, source = still, not (moves or seen), unseen

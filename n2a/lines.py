@@ -63,7 +63,8 @@ class _Text(NamedTuple):
 
 _NOT_FIDELITY = "fidelity: it is highest for an image of nothing"
 _SHARED = (
-    "errors that the views share: what all raw frames have (jitter, afterglow) counts as truth"
+    "errors that the views share: what all raw frames have (jitter, afterglow) counts as truth; without the method, "
+    "noise of many frames that a smooth result holds"
 )
 _SMEARED = "noise that was left in; a little lost structure beside as much smeared noise"
 _FAINT = "atoms of which single frames know nothing; atoms that are missing"
