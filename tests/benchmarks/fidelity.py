@@ -5,8 +5,8 @@
 
 Prints a Markdown table: what `n2a.report` tells of a result without the truth, and what the truth says, with the same
 range of intensities. Series have Poisson noise, independent from pixel to pixel; those of the last rows have noise that
-is correlated along the scan lines: at rest other frames tell the error all the same, where the scene moves the report is
-to say "optimistic".
+is correlated along the scan lines: at rest other frames tell the error all the same, in motion the report is to
+say "optimistic".
 """
 
 import argparse
