@@ -266,8 +266,7 @@ class History:
         Parameters
         ----------
         figure
-            Draw into this empty figure. Default: a new figure of pyplot. With the inline backend
-            of notebooks it is shown as the result of a cell only: not again when the cell ends.
+            Draw into this empty figure. Default: a new figure of pyplot, which a notebook shows once.
 
         Returns
         -------
@@ -284,16 +283,11 @@ class History:
         >>> [axes.get_title("left") for axes in history.plot(Figure()).axes]
         ['critic', 'CSS']
         """
-        if figure is not None:
-            draw_curves(figure, self)
-            return figure
-        import matplotlib
-        import matplotlib.pyplot as plt
+        if figure is None:
+            from n2a.overlay import new_figure
 
-        figure = plt.figure()
+            figure = new_figure((9, 3))
         draw_curves(figure, self)
-        if "inline" in matplotlib.get_backend():
-            plt.close(figure)
         return figure
 
 

@@ -198,18 +198,6 @@ class TestPlot:
         figure = history.plot()
         assert plt.get_fignums() == [figure.number]
 
-    def test_inline_figures_are_left_to_the_result_of_the_cell(self, history):
-        pytest.importorskip("matplotlib_inline", reason="the extra 'notebooks' is not installed")
-        import matplotlib.pyplot as plt
-
-        try:
-            plt.switch_backend("module://matplotlib_inline.backend_inline")
-            figure = history.plot()
-            assert len(figure.axes) == 3
-            assert not plt.get_fignums()
-        finally:
-            matplotlib.use("Agg")
-
 
 class TestReadable:
     def test_repr(self, history):

@@ -269,19 +269,22 @@ class TestResult:
         nbclient = pytest.importorskip("nbclient", reason="the extra 'notebooks' is not installed")
         pytest.importorskip("ipykernel", reason="the extra 'notebooks' is not installed")
         cells = [
-            "%matplotlib inline\nimport n2a\n"
+            "%matplotlib inline\nimport n2a, n2a.history\n"
             "noisy = n2a.acquire(n2a.simulate(shape=(64, 64), frames=4, seed=1), dose=20, seed=1)\n"
             "told = n2a.compare(noisy, lambda f: f, names=['a'], rerun=False, show_progressbar=False)\n"
-            "report = told.reports['a']",
+            "report = told.reports['a']\n"
+            "history = n2a.history.History()\nhistory.add(step=1, seconds=1, critic=1.0)",
             "report.plot()",
             "told.plot()",
             "figure = report.plot()",
             "told.plot();",
+            "history.plot()",
+            "figure = history.plot()",
         ]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
         nbclient.NotebookClient(notebook, timeout=120).execute()
         shown = [sum("image/png" in o.get("data", {}) for o in c.outputs) for c in notebook.cells]
-        assert shown == [0, 1, 1, 1, 1]
+        assert shown == [0, 1, 1, 1, 1, 1, 1]
 
     def test_figure_stays_open_in_a_script(self, report, tmp_path):
         before = plt.get_fignums()
