@@ -129,6 +129,8 @@ def main() -> None:
             f"| {preset} | {seconds:.2f} | {operations / 1e9:.0f} | {operations / seconds / 1e9:.0f} "
             f"| {peak / 1e9:.0f} ({str(dtype).removeprefix('torch.')}) | {operations / seconds / peak:.0%} |"
         )
+    single = peak_rate(torch.float32) / 1e9
+    print(f"\nA product in float32, in which the critics run, reaches {single:.0f} GFLOP/s.")
     if sys.platform == "win32":
         return
     command = [sys.executable, __file__, "--memory", "--gigabytes", str(arguments.gigabytes)]
