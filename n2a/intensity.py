@@ -20,6 +20,7 @@ LEAST_HEIGHT = 0.2
 
 _OUTLIER = 6.0  # standard deviations
 _SEEN = 3.0  # standard errors of a column's raw intensity, in the median: maxima of noise alone have about 1
+_LEAST = 0.01  # of the mean intensity: a tenth of an atom in a column of ten
 _MEAN = 12  # raw frames at most, whose mean is what a result must measure up to
 
 
@@ -52,9 +53,14 @@ class Proportion(NamedTuple):
     raw: np.ndarray
 
     @property
+    def tolerance(self) -> float:
+        """The departure that nobody would notice: `chance`, at least a hundredth."""
+        return max(self.chance, _LEAST)
+
+    @property
     def linear(self) -> bool:
         """Whether no departure is there that is more than chance, and worth the name."""
-        return self.departure < 3 * self.departure_error or self.departure < self.chance
+        return self.departure < 3 * self.departure_error or self.departure < self.tolerance
 
 
 def proportion(

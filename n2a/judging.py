@@ -759,10 +759,10 @@ class _Judge:
             told.departure_error,
             "good" if told.linear else "bad",
             source=source,
-            good=f"within 3 standard errors, or less than one column has in the mean of the raw frames, "
-            f"{told.chance:.2g}",
+            good="within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.01: "
+            f"{told.tolerance:.2g}",
         )
-        alike = abs(told.slope - 1) < max(_SURE * told.slope_error, told.chance)
+        alike = abs(told.slope - 1) < max(_SURE * told.slope_error, told.tolerance)
         self.say(
             "slope", told.slope, told.slope_error, "good" if alike else "unknown", source=source
         )

@@ -104,6 +104,16 @@ class TestShape:
         told = judged(columns(HEIGHTS + 20, 6), counts(columns(frames=6)))
         assert not told.linear
 
+    def test_a_bend_that_nobody_would_notice_is_none(self):
+        bright = 1000 * HEIGHTS  # so many counts show everything
+        raw = counts(columns(bright, 6))
+        faint, clear = (
+            judged(columns(40e3 * (bright / 40e3) ** gamma, 6), raw) for gamma in (0.99, 0.9)
+        )
+        assert max(3 * faint.departure_error, faint.chance) < faint.departure < 0.01
+        assert faint.linear
+        assert not clear.linear
+
     def test_honest_results_rarely_alarm(self):
         spots = columns()
         found = detect(spots, WIDTH)
