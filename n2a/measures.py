@@ -375,7 +375,7 @@ def linearity(
     >>> import n2a
     >>> noisy = n2a.acquire(n2a.simulate(structure="2d", frames=8, seed=1), dose=20, seed=1)
     >>> denoised = n2a.denoise(noisy, show_progressbar=False)
-    >>> n2a.linearity(denoised, noisy).linear, n2a.linearity(denoised**2, noisy).linear
+    >>> n2a.linearity(denoised, noisy).linear, n2a.linearity(denoised**0.5, noisy).linear
     (True, False)
     """
     denoised, raw = _whole(time_axis, denoised=denoised, raw=raw)
