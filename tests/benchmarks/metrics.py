@@ -97,9 +97,11 @@ def tuned_detection(frames, series):
     Returns
     -------
     dict
-        ``f1``, ``rms_px`` and ``found``, the `Detections` above the best threshold.
+        ``f1``, ``rms_px`` and ``found``, the `Detections` above the best threshold; ``detector``,
+        what was chosen, for `known_detection`.
     """
     best = {"f1": 0.0, "rms_px": np.nan, "found": detect(frames, series.atom_width)[:0]}
+    best["detector"] = {"min_distance": MIN_DISTANCES[0], "background": None, "threshold": np.inf}
     for background in BACKGROUNDS:
         for distance in MIN_DISTANCES:
             found = detect(frames, series.atom_width, distance, background)
@@ -117,7 +119,21 @@ def tuned_detection(frames, series):
             if curve[index] > best["f1"]:
                 f1, rms = f1_at(verdict, offsets, total, slice(0, index + 1))
                 best = {"f1": f1, "rms_px": rms, "found": found[: index + 1]}
+                best["detector"] = {
+                    "min_distance": distance,
+                    "background": background,
+                    "threshold": float(found.height[index]),
+                }
     return best
+
+
+def known_detection(frames, series, detector):
+    """F1 and position error with a detector that `tuned_detection` chose on another draw of the noise."""
+    found = detect(frames, series.atom_width, detector["min_distance"], detector["background"])
+    found = found[: int((found.height >= detector["threshold"]).sum())]
+    verdict, offsets, total = match(found, series)
+    f1, rms = f1_at(verdict, offsets, total, slice(None))
+    return {"f1": f1, "rms_px": rms, "found": found}
 
 
 def fixed_detection(atoms, observation):
