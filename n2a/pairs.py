@@ -39,14 +39,15 @@ class Recipe:
     line_reach: tuple[float, float] = (1.0, 40.0)  # px
     line_share: float = 0.3  # of the series
     row_jitter: tuple[float, float] = (0.05, 0.4)  # px, standard deviation
-    dark: float = 0.16  # share of series with dark atoms
+    dark: float = 0.25  # share of series with dark atoms
+    dark_contrast: tuple[float, float] = (0.15, 0.8)  # power of bright heights that gives depths
     structures: tuple[tuple[str, float], ...] = (
         ("empty", 0.08),
-        ("atoms", 0.18),
-        ("cluster", 0.26),
-        ("crystal", 0.22),
+        ("atoms", 0.16),
+        ("cluster", 0.25),
+        ("crystal", 0.27),
         ("2d", 0.18),
-        ("random", 0.08),
+        ("random", 0.06),
     )
 
     def to_dict(self) -> dict:
@@ -109,7 +110,10 @@ class PairSampler:
         kinds = rng.choice(
             [k for k, _ in recipe.structures], size=batch, p=[p for _, p in recipe.structures]
         )
-        scenes = [self._scene(k, w) for k, w in zip(kinds, width, strict=True)]
+        dark = rng.uniform(size=batch) < recipe.dark
+        # In bright field light columns are nearly as deep as heavy ones.
+        power = np.where(dark, rng.uniform(*recipe.dark_contrast, batch), 1.0)
+        scenes = [self._scene(*one) for one in zip(kinds, width, power, strict=True)]
         positions, heights = self._pad(scenes)
         stretch = _log_uniform(rng, recipe.elongation, batch) ** 0.5
         astigmatic = width[:, None] * np.stack([1 / stretch, stretch], 1)
@@ -140,7 +144,6 @@ class PairSampler:
             np.clip(_log_uniform(rng, recipe.usual_peak, batch), *recipe.peak),
             _log_uniform(rng, recipe.peak, batch),
         )
-        dark = rng.uniform(size=batch) < recipe.dark
         ratio = self._ratio(dark)
         sign = self._tensor(np.where(dark, -1.0, 1.0))[:, None, None, None]
         peak_t = self._tensor(peak)[:, None, None, None]
@@ -201,8 +204,8 @@ class PairSampler:
             positions[i, :, :n], heights[i, :, :n] = scene.positions, scene.heights
         return self._tensor(positions), self._tensor(heights)
 
-    def _scene(self, kind: str, width: float) -> Scene:
-        """One window of one structure, lengths in pixels."""
+    def _scene(self, kind: str, width: float, power: float) -> Scene:
+        """One window of one structure, lengths in pixels; heights of columns to a power."""
         rng, size, frames = self.rng, self.size, self.window
         none = np.zeros((0, 2))
         if kind == "empty":
@@ -230,7 +233,8 @@ class PairSampler:
                 edge=extent[0] if rng.uniform() < 0.45 else None, vacancies=rng.uniform(0, 0.15) if defective else 0,
                 dopants=rng.uniform(0, 0.08) if defective else 0, dopant_contrast=rng.uniform(0.4, 3.5),
             )  # fmt: skip
-            points, heights, vacant = columns.positions, columns.intensities, columns.vacant
+            points, vacant = columns.positions, columns.vacant
+            heights = columns.intensities**power
             # A typical column, not the rare brightest, stands at height one.
             heights = heights / max(np.quantile(heights, 0.8) if len(heights) else 1, 1e-3)
         path = np.repeat(points[None], frames, 0)

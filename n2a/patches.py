@@ -111,7 +111,7 @@ class NoisySeries:
 
     def _centre(self, rng: np.random.Generator, step: int) -> int:
         first, number = 0, self.length
-        run = self.room - 2 * self.windows.halo
+        run = self.room - 2 * (self.windows.window // 2)
         if self.length > self.room:
             # All batches of an era agree on where it begins.
             first = int(np.random.default_rng([step // ERA]).integers(self.length - run + 1))

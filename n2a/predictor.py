@@ -107,10 +107,14 @@ class Predictor:
         matches: dict[tuple[int, int], Match] = {}
         for i in range(start, stop):
             slots = self.windows.slots(i, len(frames))
+            beyond = self.windows.beyond(i, len(frames))
             prepared = {
-                j: prepared.get(j) or self.windows.prepare(frames[j]) for j in slots.values()
+                j: prepared.get(j) or self.windows.prepare(frames[j])
+                for j in (*slots.values(), *beyond)
             }
-            restored = self._restore_window(self.windows.gather(prepared, i, slots, matches))
+            window = self.windows.gather(prepared, i, slots, matches)
+            window = self.windows.extend(window, prepared, i, beyond, matches)
+            restored = self._restore_window(window)
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)

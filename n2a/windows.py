@@ -6,19 +6,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from n2a.normalization import Normalization
 from n2a.plan import Plan
 from n2a.sampling import Match, Spectrum, band_spectrum, bin_frames, find_shift, move
 
-# Likeness, relative to that of a frame's neighbours, above which nothing has moved to speak of.
-STILL = 0.9
+# Frames on each side that may help where nothing has moved.
+REACH = 5
+# Mean squared difference, in units of its noise, of a frame that helps fully and of one that does not; over a square of
+# so many atom widths. And the squared difference of one place from which on it does not.
+ALIKE, MOVED, AREA, GONE = 1.1, 1.5, 14, 6.0
+# Value, in units of the noise, above which nothing is an atom.
+BRIGHT = 500.0
 # Difference of the levels of two frames, in units of the noise, that only the beam can make.
 FLICKER = 2.0
 
 
 class Frame(NamedTuple):
-    """One frame as the network sees it; its spectrum serves the registration.
+    """One frame as the network sees it; its spectrum serves the registration, what is smooth tells motion.
 
     Many are kept at a time: values in half precision, whose rounding is below their noise of 1 (0.03 at 64, at
     most 0.5); `valid` is None where all pixels were measured.
@@ -28,6 +34,7 @@ class Frame(NamedTuple):
     valid: np.ndarray | None
     level: float
     spectrum: Spectrum | None
+    smooth: np.ndarray | None
 
 
 class Window(NamedTuple):
@@ -75,12 +82,12 @@ class Windows:
     Attributes
     ----------
     halo
-        How far a window reaches: half its length, and at the ends of a series one frame more.
+        How far a window reaches: half its length, and :data:`REACH` where nothing moves.
     """
 
     def __init__(self, plan: Plan, window: int, use_time: bool = True):
         self.plan, self.window, self.use_time = plan, window, use_time
-        self.halo = window // 2 + 1 if use_time else 0
+        self.halo = max(window // 2, REACH) if use_time and window > 1 else 0
         self.normalization = Normalization(
             plan.level, plan.noise, plan.gain, 1 if plan.contrast == "bright" else -1
         )
@@ -94,26 +101,28 @@ class Windows:
         values = self.normalization.forward(bin_frames(frame[None], self.plan.factor)[0])
         valid = np.isfinite(values)
         values[~valid] = 0
-        spectrum = None
+        spectrum = smooth = None
         if self.use_time:
             spectrum = band_spectrum(values, self._width)
+            # A hot pixel must not outweigh all around it.
+            smooth = gaussian_filter(values.clip(-BRIGHT, BRIGHT), self._width, truncate=3)
+            smooth = smooth.astype(np.float16)
         level = float(np.median(values[::2, ::2]))
-        return Frame(values.astype(np.float16), None if valid.all() else valid, level, spectrum)
+        valid = None if valid.all() else valid
+        return Frame(values.astype(np.float16), valid, level, spectrum, smooth)
 
     def slots(self, i: int, length: int) -> dict[int, int]:
-        """Which frame stands in each slot of the window around frame `i` of a series of `length`.
-
-        Where the series ends, the outermost slot takes the next frame of the other side.
-        """
+        """Which frame stands in each slot of the window around frame `i` of a series of `length`."""
         half = self.window // 2
         if not self.use_time:
             return {half: i}
-        steps = {half + k: i + k for k in range(-half, half + 1)}
-        if i < half:
-            steps[0] = i + half + 1
-        elif i >= length - half:
-            steps[self.window - 1] = i - half - 1
-        return {slot: j for slot, j in steps.items() if 0 <= j < length}
+        return {half + k: i + k for k in range(-half, half + 1) if 0 <= i + k < length}
+
+    def beyond(self, i: int, length: int) -> list[int]:
+        """Frames outside of the window around frame `i` that :meth:`extend` may use, the nearest first."""
+        half = self.window // 2
+        steps = [k for d in range(half + 1, self.halo + 1) for k in (-d, d)]
+        return [i + k for k in steps if 0 <= i + k < length]
 
     def gather(
         self, frames: dict[int, Frame], i: int, slots: dict[int, int], known: dict
@@ -122,23 +131,57 @@ class Windows:
 
         `known` keeps what was found for pairs of frames.
         """
-        middle, half = frames[i], self.window // 2
         found: list = [None] * self.window
-        matches = {j: self.match(frames, i, j, known) for j in slots.values() if j != i}
-        near = [m.likeness for j, m in matches.items() if abs(j - i) <= half]
         for slot, j in slots.items():
-            if j == i:
-                found[slot] = middle, (0, 0)
-                continue
-            # A blanked or flickering beam says nothing about its neighbours.
-            if np.ptp(frames[j].values) == 0 or abs(frames[j].level - middle.level) > FLICKER:
-                continue
-            # What is further away in time helps only where nothing has moved meanwhile.
-            if abs(j - i) > half and matches[j].likeness < STILL * np.mean(near):
-                continue
-            shift = matches[j].shift
-            found[slot] = frames[j], shift if i < j else tuple(-s for s in shift)
+            if j == i or _comparable(frames[j], frames[i]):
+                found[slot] = frames[j], self._shift(frames, i, j, known)
         return Window(tuple(found))
+
+    def extend(
+        self, window: Window, frames: dict[int, Frame], i: int, beyond: list[int], known: dict
+    ) -> Window:
+        """The window around frame `i` with frames from beyond it where nothing has moved.
+
+        They fill slots that are empty, at the ends of a series, and are averaged into the outermost ones, pixel by
+        pixel with the weight of their likeness to the mean of the window.
+        """
+        near = [part for part in window.slots if part is not None]
+        if len(near) < 2 or not beyond:
+            return window
+        mean, number, noise = _mean_and_noise(near)
+        last = self.window - 1
+        sums = {
+            slot: [part]
+            for slot, part in enumerate(window.slots)
+            if part is not None and slot in (0, last)
+        }
+        empty = [slot for slot in (0, last, *range(1, last)) if window.slots[slot] is None]
+        for j in beyond:
+            if not _comparable(frames[j], window.middle):
+                continue
+            shift = self._shift(frames, i, j, known)
+            seen = move(_seen(frames[j]), shift)
+            score = (move(frames[j].smooth, shift) - mean) / (noise * np.sqrt(1 + 1 / number))
+            score = np.where(seen, np.square(score, out=score), 1)
+            around = uniform_filter(score, round(AREA * self._width), mode="nearest")
+            weight = ((MOVED - around) / (MOVED - ALIKE)).clip(0, 1) * seen * (score < GONE)
+            if not weight.any():
+                continue
+            ends = (0, last) if j < i else (last, 0)
+            slot = empty.pop(0) if empty else min(ends, key=lambda k: len(sums.get(k, ())))
+            sums.setdefault(slot, []).append((frames[j], shift, weight))
+        slots = list(window.slots)
+        for slot, parts in sums.items():
+            if len(parts) > 1 or slots[slot] is None:
+                slots[slot] = _averaged(parts), (0, 0)
+        return Window(tuple(slots))
+
+    def _shift(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> tuple[int, int]:
+        """How far frame `j` is to be moved to lie on frame `i`."""
+        if i == j:
+            return 0, 0
+        shift = self.match(frames, i, j, known).shift
+        return shift if i < j else tuple(-s for s in shift)
 
     def match(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> Match:
         """How the later of two frames lies on the earlier: the same from both sides."""
@@ -147,3 +190,37 @@ class Windows:
             first, second = (frames[k] for k in pair)
             known[pair] = find_shift(first.spectrum, second.spectrum, first.values.shape)
         return known[pair]
+
+
+def _comparable(frame: Frame, middle: Frame) -> bool:
+    """Whether a frame says something about another: a blanked or flickering beam does not."""
+    return np.ptp(frame.values) > 0 and abs(frame.level - middle.level) <= FLICKER
+
+
+def _seen(frame: Frame) -> np.ndarray:
+    return np.ones(frame.values.shape, bool) if frame.valid is None else frame.valid
+
+
+def _mean_and_noise(parts: list) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean of the smoothed frames, how many stand behind each of its pixels, and the noise of one of them."""
+    smooth = [move(frame.smooth, shift) for frame, shift in parts]
+    seen = [move(_seen(frame), shift) for frame, shift in parts]
+    number = np.maximum(sum(one.astype(np.float32) for one in seen), 1)
+    mean = sum(one * there for one, there in zip(smooth, seen, strict=True)) / number
+    scatter = np.concatenate(
+        [np.abs(one - mean)[there] for one, there in zip(smooth, seen, strict=True)]
+    )
+    share = 0.674 * np.sqrt(1 - 1 / len(parts))
+    return mean, number, max(float(np.median(scatter)) / share, 1e-3)
+
+
+def _averaged(parts: list) -> Frame:
+    """One frame of several: (frame, shift) counts fully, (frame, shift, weight) as it says."""
+    total = weights = np.float32(0)
+    for frame, shift, *weight in parts:
+        here = weight[0] if weight else move(_seen(frame), shift).astype(np.float32)
+        total = total + np.where(here > 0, here * move(frame.values, shift), 0)
+        weights = weights + here
+    valid = weights > 0.3
+    values = np.where(valid, total / np.maximum(weights, 0.3), 0).astype(np.float16)
+    return Frame(values, None if valid.all() else valid, parts[0][0].level, None, None)
