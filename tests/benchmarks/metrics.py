@@ -122,7 +122,8 @@ def tuned_detection(frames, series):
                 best["detector"] = {
                     "min_distance": distance,
                     "background": background,
-                    "threshold": float(found.height[index]),
+                    # half way to the next: other noise moves both
+                    "threshold": float(found.height[index : index + 2].mean()),
                 }
     return best
 

@@ -33,7 +33,7 @@ from n2a.model import Noise2Atom
 #: Arguments of `n2a.train`.
 UNPAIRED = {
     "pairs": 0, "neighbour": 0, "noisy_cycle": 1, "clean_cycle": 2, "adversarial": 1, "support": False,
-    "critic_steps": 5,
+    "critic_steps": 2, "batch": 4, "size": 64, "learning_rate": 3e-4, "critic_rate": 3e-4,
 }  # fmt: skip
 
 
