@@ -425,7 +425,7 @@ class _Judge:
         remarks = []
         self.estimate, self.unbiased, source = None, False, ""
         added = f"the frames themselves, the method run again on them with {_STEP:g} times the noise (Stein)"
-        unseen = "raw frames 4 to 6 away, put on the frame by whole pixels, taken as unseen by the method"
+        unseen = "raw frames 6 to 8 away, put on the frame by whole pixels, taken as unseen by the method"
         if split is not None:
             self.estimate, self.unbiased, source = split, True, added
             # Not their mean: much of their error is the same. Where they differ the scene moves, or was seen. Noise
@@ -454,7 +454,7 @@ class _Judge:
                 remarks.append("motion too small to be seen in so few pixels would count as error")
         else:
             remarks.append(
-                "needs views that the result has not seen: a series of six frames or more at rest, or 'model', the "
+                "needs views that the result has not seen: a series of eight frames or more at rest, or 'model', the "
                 "method itself"
             )
         self._say_error(source, remarks)

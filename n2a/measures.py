@@ -81,9 +81,9 @@ def umse(
         Result with its background, in the units of the raw frames: a signal, or an array (n, y, x) or (y, x).
     a, b, c
         Three independent noisy views of the same scene that the result has not seen. Or, as `a` alone, the raw series:
-        then each frame is judged by raw frames 4 to 6 before or after it, put on it by whole pixels. That is for
-        scenes nearly at rest, and for methods that look at three frames to either side at most.
-        Of fewer than ten frames the middle ones have no two such frames: it is the error of the others then.
+        then each frame is judged by raw frames 6 to 8 before or after it, put on it by whole pixels. That is for
+        scenes nearly at rest, and for methods that look at five frames to either side at most.
+        Of fewer than fourteen frames the middle ones have no two such frames: it is the error of the others then.
     mask
         True where pixels count; for arrays with `a`, `b` and `c` only.
     time_axis

@@ -439,7 +439,7 @@ class Budget:
         return bool(rings.any() and self.power[rings].sum() < 1e-3 * self.structure[rings].sum())
 
     def still_error(self) -> Estimate | None:
-        """Mean squared error per pixel, by two unseen frames each; None for fewer than six frames in a row."""
+        """Mean squared error per pixel, by two unseen frames each; None for fewer than eight frames in a row."""
         value, variance, pixels = self.neighbours.still
         if not pixels:
             return None

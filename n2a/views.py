@@ -17,9 +17,9 @@ from scipy import fft
 from n2a.noise import Noise
 from n2a.sampling import Spectrum, band_spectrum, find_shift, move
 
-#: Frames at these distances were not seen by a method that looks at three frames to either side, as the weights in
-#: the box do at the ends of a series.
-UNSEEN = (4, 5, 6)
+#: Frames at these distances were not seen by a method that looks at five frames to either side, as the weights in
+#: the box do where nothing moves.
+UNSEEN = (6, 7, 8)
 _LEAST_OVERLAP = 0.6  # of each edge
 _SURE = 3.0  # standard errors
 

@@ -63,7 +63,7 @@ class TestErrorWithoutTheTruth:
         error = np.mean((denoised.data - truth) ** 2)
         assert line.value == pytest.approx(10 * np.log10(data_range**2 / error), abs=0.5)
         assert "optimistic" not in line.remark
-        assert ("4 to 6 away" in line.source) == (scene is STILL)
+        assert ("6 to 8 away" in line.source) == (scene is STILL)
 
     def test_of_any_method_that_is_passed(self):
         truth, _ = expected_counts("cluster", 20, frames=12)
