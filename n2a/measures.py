@@ -153,7 +153,7 @@ def umse(
     estimate = budget.still_error()
     if estimate is None:
         raise ValueError(
-            f"'a' has {measured} frames; expected a series of six or more at rest, so that each has two "
+            f"'a' has {measured} frames; expected a series of eight or more at rest, so that each has two "
             "that the result has not seen, or three views 'a', 'b' and 'c'. n2a.report with the method as 'model' "
             "judges single images too."
         )

@@ -106,13 +106,13 @@ class TestViews:
         assert found.apply(frames).shape == frames.shape
 
     def test_unseen_frames(self):
-        pairs = list(unseen_pairs(12))
-        assert {i for i, _ in pairs} == set(range(12))
+        pairs = list(unseen_pairs(14))
+        assert {i for i, _ in pairs} == set(range(14))
         for i, others in pairs:
             assert {abs(i - j) for j in others} <= set(UNSEEN)
             assert len({np.sign(i - j) for j in others}) == 1
             assert len(others) >= 2
-        assert not list(unseen_pairs(5))
+        assert not list(unseen_pairs(7))
 
     def test_added_noise_is_like_the_noise(self):
         expected = np.linspace(2, 40, 200) * np.ones((30, 64, 1))
@@ -186,7 +186,7 @@ class TestRings:
         sites = np.zeros((72, 64))
         sites.flat[rng.choice(sites.size, 40, replace=False)] = rng.uniform(0.5, 1, 40)
         truth = 8 + 60 * 2 * np.pi * 2.5**2 * gaussian_filter(sites, 2.5, mode="constant") / 4
-        truth = np.repeat(truth[None], 12, 0)
+        truth = np.repeat(truth[None], 16, 0)
 
         def method(frames):
             return gaussian_filter(frames, (0, blur, blur))
@@ -197,7 +197,7 @@ class TestRings:
             raw = rng.poisson(truth).astype(float)
             z = np.sqrt(truth) * rng.normal(size=truth.shape)
             budget = Budget(band_limit(2.5))
-            whole = Registration(np.zeros((12, 2), int), (slice(None), slice(None)))
+            whole = Registration(np.zeros((16, 2), int), (slice(None), slice(None)))
             budget.add(raw, method(raw), whole, [(z, method(z))], truth[0])
             true = np.mean((method(raw) - truth) ** 2)
             for name, told in (("still", budget.still_error()), ("split", budget.split_error())):

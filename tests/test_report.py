@@ -205,7 +205,7 @@ class TestResult:
     def test_text(self, report):
         text = repr(report)
         assert text.startswith("Report on all 8 frames: fine")
-        assert f"{report['css'].value:.4f} ± " in text
+        assert value_text(report["css"]) in text
         assert all(len(line) < 121 for line in text.splitlines())
 
     def test_text_of_a_single_image_says_once_what_is_missing(self, series):

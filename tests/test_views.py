@@ -132,9 +132,9 @@ class TestUnseenPairs:
         }
         assert sides == expected
 
-    def test_six_frames_are_the_fewest(self):
-        assert list(unseen_pairs(5)) == []
-        assert sorted((i, sorted(o)) for i, o in unseen_pairs(6)) == [(0, [4, 5]), (5, [0, 1])]
+    def test_eight_frames_are_the_fewest(self):
+        assert list(unseen_pairs(7)) == []
+        assert sorted((i, sorted(o)) for i, o in unseen_pairs(8)) == [(0, [6, 7]), (7, [0, 1])]
 
 
 def first_order(keep, columns):
