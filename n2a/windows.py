@@ -16,7 +16,7 @@ from n2a.sampling import Match, Spectrum, band_spectrum, bin_frames, find_shift,
 REACH = 5
 # Mean squared difference, in units of its noise, of a frame that helps fully and of one that does not; over a square of
 # so many atom widths. And the squared difference of one place from which on it does not.
-ALIKE, MOVED, AREA, GONE = 1.1, 1.5, 14, 6.0
+ALIKE, MOVED, AREA, GONE = 1.1, 1.5, 14, 12.0
 # Value, in units of the noise, above which nothing is an atom.
 BRIGHT = 500.0
 # Difference of the levels of two frames, in units of the noise, that only the beam can make.

@@ -262,7 +262,7 @@ class TestUmse:
         estimate = n2a.umse(result, raw)
         assert estimate.value == pytest.approx(n2a.umse(result, RAW).value, rel=0.1)
         raw[3:10] = np.nan
-        with pytest.raises(ValueError, match="'a' has 5 frames; expected a series of six"):
+        with pytest.raises(ValueError, match="'a' has 5 frames; expected a series of eight"):
             n2a.umse(result, raw)
 
     def test_scattered_dead_pixels_count_little(self):

@@ -130,7 +130,7 @@ class TestTruth:
 
     def test_dark_atoms(self):
         recipe = only(
-            "2d", dark=1.0, dark_contrast=(1, 1), peak=(50.0, 500.0), afterglow=(0, 0), line_noise=(0, 0)
+            "2d", dark=1.0, dark_contrast=(1, 1), peak=(300.0, 1000.0), afterglow=(0, 0), line_noise=(0, 0)
         )  # fmt: skip
         batch = PairSampler(recipe, size=64, window=5, seed=4)(12)
         assert (batch["curvature"] <= 0).all()
