@@ -20,7 +20,7 @@ LEAST_HEIGHT = 0.2
 
 _OUTLIER = 6.0  # standard deviations
 _SEEN = 3.0  # standard errors of a column's raw intensity, in the median: maxima of noise alone have about 1
-_LEAST = 0.01  # of the mean intensity: a tenth of an atom in a column of ten
+_LEAST = 0.025  # of the mean intensity: a quarter of an atom in a column of ten
 _MEAN = 12  # raw frames at most, whose mean is what a result must measure up to
 
 
@@ -54,7 +54,7 @@ class Proportion(NamedTuple):
 
     @property
     def tolerance(self) -> float:
-        """The departure that nobody would notice: `chance`, at least a hundredth."""
+        """The departure that nobody would notice: `chance`, at least a fortieth."""
         return max(self.chance, _LEAST)
 
     @property

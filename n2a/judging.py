@@ -759,7 +759,7 @@ class _Judge:
             told.departure_error,
             "good" if told.linear else "bad",
             source=source,
-            good="within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.01: "
+            good="within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.025: "
             f"{told.tolerance:.2g}",
         )
         alike = abs(told.slope - 1) < max(_SURE * told.slope_error, told.tolerance)

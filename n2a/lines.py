@@ -120,7 +120,7 @@ TEXTS = {
     "likelihood": _Text("log likelihood ratio per atom, median", "per px", "positive", _FAINT),
     "linearity": _Text(
         "departure of column intensities from a straight line", "of the mean",
-        "within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.01",
+        "within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.025",
         f"a factor common to all; {_CROWD}",
     ),
     "slope": _Text("raw over denoised column intensity", "", "1", _CROWD),

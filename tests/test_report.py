@@ -178,12 +178,13 @@ class TestLines:
         assert found["frc_cross"].value < 1 - 5 * found["frc_cross"].error
         assert "fine" not in found.verdicts
 
-    def test_dark_atoms(self, series):
+    @pytest.mark.parametrize("seed", [0, 2])
+    def test_dark_atoms(self, series, seed):
         clean, noisy, _ = series
         level = 60.0
         dark = noisy.deepcopy()
         rate = level - 2 * clean.data / clean.data.max() * 20
-        dark.data = np.random.default_rng(0).poisson(rate).astype(np.float32)
+        dark.data = np.random.default_rng(seed).poisson(rate).astype(np.float32)
         denoised = n2a.denoise(dark, contrast="dark")
         for result in (denoised, n2a.denoise(dark, contrast="dark", background=True)):
             assert n2a.report(dark, result).verdicts == ["fine"]
