@@ -107,7 +107,8 @@ class Windows:
             # A hot pixel must not outweigh all around it.
             smooth = gaussian_filter(values.clip(-BRIGHT, BRIGHT), self._width, truncate=3)
             smooth = smooth.astype(np.float16)
-        level = float(np.median(values[::2, ::2]))
+        # A blanked beam has no level, and says nothing about other frames.
+        level = float(np.median(values[::2, ::2])) if np.ptp(values) > 0 else np.nan
         valid = None if valid.all() else valid
         return Frame(values.astype(np.float16), valid, level, spectrum, smooth)
 
@@ -161,10 +162,13 @@ class Windows:
                 continue
             shift = self._shift(frames, i, j, known)
             seen = move(_seen(frames[j]), shift)
-            score = (move(frames[j].smooth, shift) - mean) / (noise * np.sqrt(1 + 1 / number))
-            score = np.where(seen, np.square(score, out=score), 1)
-            around = uniform_filter(score, round(AREA * self._width), mode="nearest")
-            weight = ((MOVED - around) / (MOVED - ALIKE)).clip(0, 1) * seen * (score < GONE)
+            score = move(frames[j].smooth, shift)[::2, ::2] - mean
+            score /= noise * np.sqrt(1 + 1 / number)
+            score = np.where(seen[::2, ::2], np.square(score, out=score), 1)
+            around = uniform_filter(score, round(AREA / 2 * self._width), mode="nearest")
+            weight = ((MOVED - around) / (MOVED - ALIKE)).clip(0, 1) * (score < GONE)
+            weight = np.repeat(np.repeat(weight, 2, 0), 2, 1)[: seen.shape[0], : seen.shape[1]]
+            weight *= seen
             if not weight.any():
                 continue
             ends = (0, last) if j < i else (last, 0)
@@ -193,8 +197,8 @@ class Windows:
 
 
 def _comparable(frame: Frame, middle: Frame) -> bool:
-    """Whether a frame says something about another: a blanked or flickering beam does not."""
-    return np.ptp(frame.values) > 0 and abs(frame.level - middle.level) <= FLICKER
+    """Whether a frame says something about another: one of another dose does not."""
+    return abs(frame.level - middle.level) <= FLICKER
 
 
 def _seen(frame: Frame) -> np.ndarray:
@@ -202,9 +206,12 @@ def _seen(frame: Frame) -> np.ndarray:
 
 
 def _mean_and_noise(parts: list) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean of the smoothed frames, how many stand behind each of its pixels, and the noise of one of them."""
-    smooth = [move(frame.smooth, shift) for frame, shift in parts]
-    seen = [move(_seen(frame), shift) for frame, shift in parts]
+    """Mean of the smoothed frames, how many stand behind each of its pixels, and the noise of one of them.
+
+    Of every second row and column: what is smooth needs no more.
+    """
+    smooth = [move(frame.smooth, shift)[::2, ::2].astype(np.float32) for frame, shift in parts]
+    seen = [move(_seen(frame), shift)[::2, ::2] for frame, shift in parts]
     number = np.maximum(sum(one.astype(np.float32) for one in seen), 1)
     mean = sum(one * there for one, there in zip(smooth, seen, strict=True)) / number
     scatter = np.concatenate(
