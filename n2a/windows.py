@@ -24,7 +24,7 @@ FLICKER = 2.0
 
 
 class Frame(NamedTuple):
-    """One frame as the network sees it; its spectrum serves the registration, what is smooth tells motion.
+    """One frame as the network sees it; its spectrum serves the registration.
 
     Many are kept at a time: values in half precision, whose rounding is below their noise of 1 (0.03 at 64, at
     most 0.5); `valid` is None where all pixels were measured.
@@ -34,7 +34,6 @@ class Frame(NamedTuple):
     valid: np.ndarray | None
     level: float
     spectrum: Spectrum | None
-    smooth: np.ndarray | None
 
 
 class Window(NamedTuple):
@@ -101,16 +100,13 @@ class Windows:
         values = self.normalization.forward(bin_frames(frame[None], self.plan.factor)[0])
         valid = np.isfinite(values)
         values[~valid] = 0
-        spectrum = smooth = None
+        spectrum = None
         if self.use_time:
             spectrum = band_spectrum(values, self._width)
-            # A hot pixel must not outweigh all around it.
-            smooth = gaussian_filter(values.clip(-BRIGHT, BRIGHT), self._width, truncate=3)
-            smooth = smooth.astype(np.float16)
         # A blanked beam has no level, and says nothing about other frames.
         level = float(np.median(values[::2, ::2])) if np.ptp(values) > 0 else np.nan
         valid = None if valid.all() else valid
-        return Frame(values.astype(np.float16), valid, level, spectrum, smooth)
+        return Frame(values.astype(np.float16), valid, level, spectrum)
 
     def slots(self, i: int, length: int) -> dict[int, int]:
         """Which frame stands in each slot of the window around frame `i` of a series of `length`."""
@@ -149,7 +145,7 @@ class Windows:
         near = [part for part in window.slots if part is not None]
         if len(near) < 2 or not beyond:
             return window
-        mean, number, noise = _mean_and_noise(near)
+        mean, number, noise = self._mean_and_noise(near)
         last = self.window - 1
         sums = {
             slot: [part]
@@ -161,14 +157,11 @@ class Windows:
             if not _comparable(frames[j], window.middle):
                 continue
             shift = self._shift(frames, i, j, known)
-            seen = move(_seen(frames[j]), shift)
-            score = move(frames[j].smooth, shift)[::2, ::2] - mean
-            score /= noise * np.sqrt(1 + 1 / number)
-            score = np.where(seen[::2, ::2], np.square(score, out=score), 1)
+            smooth, seen = self._smooth(frames[j], shift)
+            score = (smooth - mean) / (noise * np.sqrt(1 + 1 / number))
+            score = np.where(seen, np.square(score, out=score), 1)
             around = uniform_filter(score, round(AREA / 2 * self._width), mode="nearest")
-            weight = ((MOVED - around) / (MOVED - ALIKE)).clip(0, 1) * (score < GONE)
-            weight = np.repeat(np.repeat(weight, 2, 0), 2, 1)[: seen.shape[0], : seen.shape[1]]
-            weight *= seen
+            weight = ((MOVED - around) / (MOVED - ALIKE)).clip(0, 1) * seen * (score < GONE)
             if not weight.any():
                 continue
             ends = (0, last) if j < i else (last, 0)
@@ -179,6 +172,22 @@ class Windows:
             if len(parts) > 1 or slots[slot] is None:
                 slots[slot] = _averaged(parts), (0, 0)
         return Window(tuple(slots))
+
+    def _smooth(self, frame: Frame, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """A moved frame at half the size, smoothed to the width of an atom, and which of its pixels were measured."""
+        values = _halved(move(frame.values, shift))
+        # A hot pixel must not outweigh all around it.
+        smooth = gaussian_filter(values.clip(-BRIGHT, BRIGHT), self._width / 2, truncate=3)
+        return smooth, _halved(move(_seen(frame), shift)) == 1
+
+    def _mean_and_noise(self, parts: list) -> tuple[np.ndarray, np.ndarray, float]:
+        """Mean of smoothed frames, how many stand behind each of its pixels, and the noise of one of them."""
+        smooth, seen = zip(*(self._smooth(*part) for part in parts), strict=True)
+        number = np.maximum(sum(one.astype(np.float32) for one in seen), 1)
+        mean = sum(one * there for one, there in zip(smooth, seen, strict=True)) / number
+        scatter = [np.abs(one - mean)[there] for one, there in zip(smooth, seen, strict=True)]
+        share = 0.674 * np.sqrt(1 - 1 / len(parts))
+        return mean, number, max(float(np.median(np.concatenate(scatter))) / share, 1e-3)
 
     def _shift(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> tuple[int, int]:
         """How far frame `j` is to be moved to lie on frame `i`."""
@@ -205,29 +214,24 @@ def _seen(frame: Frame) -> np.ndarray:
     return np.ones(frame.values.shape, bool) if frame.valid is None else frame.valid
 
 
-def _mean_and_noise(parts: list) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean of the smoothed frames, how many stand behind each of its pixels, and the noise of one of them.
-
-    Of every second row and column: what is smooth needs no more.
-    """
-    smooth = [move(frame.smooth, shift)[::2, ::2].astype(np.float32) for frame, shift in parts]
-    seen = [move(_seen(frame), shift)[::2, ::2] for frame, shift in parts]
-    number = np.maximum(sum(one.astype(np.float32) for one in seen), 1)
-    mean = sum(one * there for one, there in zip(smooth, seen, strict=True)) / number
-    scatter = np.concatenate(
-        [np.abs(one - mean)[there] for one, there in zip(smooth, seen, strict=True)]
-    )
-    share = 0.674 * np.sqrt(1 - 1 / len(parts))
-    return mean, number, max(float(np.median(scatter)) / share, 1e-3)
+def _halved(image: np.ndarray) -> np.ndarray:
+    """Means over 2 x 2 pixels, float32; an odd last row or column is repeated."""
+    image = np.pad(image, [(0, n % 2) for n in image.shape], mode="edge").astype(np.float32)
+    rows = image[::2] + image[1::2]
+    return (rows[:, ::2] + rows[:, 1::2]) / 4
 
 
 def _averaged(parts: list) -> Frame:
     """One frame of several: (frame, shift) counts fully, (frame, shift, weight) as it says."""
     total = weights = np.float32(0)
     for frame, shift, *weight in parts:
-        here = weight[0] if weight else move(_seen(frame), shift).astype(np.float32)
+        if weight:
+            here = np.repeat(np.repeat(weight[0], 2, 0), 2, 1)
+            here = here[: frame.values.shape[0], : frame.values.shape[1]]
+        else:
+            here = move(_seen(frame), shift).astype(np.float32)
         total = total + np.where(here > 0, here * move(frame.values, shift), 0)
         weights = weights + here
     valid = weights > 0.3
     values = np.where(valid, total / np.maximum(weights, 0.3), 0).astype(np.float16)
-    return Frame(values, None if valid.all() else valid, parts[0][0].level, None, None)
+    return Frame(values, None if valid.all() else valid, parts[0][0].level, None)
