@@ -223,15 +223,17 @@ def _halved(image: np.ndarray) -> np.ndarray:
 
 def _averaged(parts: list) -> Frame:
     """One frame of several: (frame, shift) counts fully, (frame, shift, weight) as it says."""
-    total = weights = np.float32(0)
+    shape = parts[0][0].values.shape
+    total, weights = np.zeros((2, *shape), np.float32)
     for frame, shift, *weight in parts:
         if weight:
-            here = np.repeat(np.repeat(weight[0], 2, 0), 2, 1)
-            here = here[: frame.values.shape[0], : frame.values.shape[1]]
+            here = np.repeat(np.repeat(weight[0], 2, 0), 2, 1)[: shape[0], : shape[1]]
         else:
             here = move(_seen(frame), shift).astype(np.float32)
-        total = total + np.where(here > 0, here * move(frame.values, shift), 0)
-        weights = weights + here
+        weights += here
+        here *= move(frame.values, shift)
+        total += np.nan_to_num(here, copy=False, posinf=0, neginf=0)
     valid = weights > 0.3
-    values = np.where(valid, total / np.maximum(weights, 0.3), 0).astype(np.float16)
+    total /= np.maximum(weights, 0.3, out=weights)
+    values = np.where(valid, total, 0).astype(np.float16)
     return Frame(values, None if valid.all() else valid, parts[0][0].level, None)
