@@ -17,10 +17,11 @@ FEWEST = 12  # columns: fewer define no curve
 APART = 2.5
 #: Lower maxima are not taken for columns, as a part of the height of the bright ones.
 LEAST_HEIGHT = 0.2
+#: Lower departures are none, as a part of the mean intensity: a quarter of an atom in a column of ten.
+LEAST_DEPARTURE = 0.025
 
 _OUTLIER = 6.0  # standard deviations
 _SEEN = 3.0  # standard errors of a column's raw intensity, in the median: maxima of noise alone have about 1
-_LEAST = 0.025  # of the mean intensity: a quarter of an atom in a column of ten
 _MEAN = 12  # raw frames at most, whose mean is what a result must measure up to
 
 
@@ -54,8 +55,8 @@ class Proportion(NamedTuple):
 
     @property
     def tolerance(self) -> float:
-        """The departure that nobody would notice: `chance`, at least a fortieth."""
-        return max(self.chance, _LEAST)
+        """The departure that nobody would notice: `chance`, at least :data:`LEAST_DEPARTURE`."""
+        return max(self.chance, LEAST_DEPARTURE)
 
     @property
     def linear(self) -> bool:

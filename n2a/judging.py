@@ -27,7 +27,7 @@ from n2a.detection import (
     ssim,
     usual_width,
 )
-from n2a.intensity import LEAST_HEIGHT, proportion
+from n2a.intensity import LEAST_DEPARTURE, LEAST_HEIGHT, proportion
 from n2a.lines import (
     FINE,
     NOISE_LEFT,
@@ -759,8 +759,8 @@ class _Judge:
             told.departure_error,
             "good" if told.linear else "bad",
             source=source,
-            good="within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.025: "
-            f"{told.tolerance:.2g}",
+            good="within 3 standard errors, or less than one column has in the mean of the raw frames or than "
+            f"{LEAST_DEPARTURE:g}: {told.tolerance:.2g}",
         )
         alike = abs(told.slope - 1) < max(_SURE * told.slope_error, told.tolerance)
         self.say(

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from n2a.intensity import LEAST_DEPARTURE
+
 OVER_SMOOTHED = "over-smoothed"
 STRUCTURE_REMOVED = "structure removed"
 UNSUPPORTED = "atoms without support in the counts"
@@ -120,7 +122,8 @@ TEXTS = {
     "likelihood": _Text("log likelihood ratio per atom, median", "per px", "positive", _FAINT),
     "linearity": _Text(
         "departure of column intensities from a straight line", "of the mean",
-        "within 3 standard errors, or less than one column has in the mean of the raw frames or than 0.025",
+        "within 3 standard errors, or less than one column has in the mean of the raw frames or than "
+        f"{LEAST_DEPARTURE:g}",
         f"a factor common to all; {_CROWD}",
     ),
     "slope": _Text("raw over denoised column intensity", "", "1", _CROWD),

@@ -131,7 +131,12 @@ def tuned_detection(frames, series):
 def known_detection(frames, series, detector):
     """F1 and position error with a detector that `tuned_detection` chose on another draw of the noise."""
     found = detect(frames, series.atom_width, detector["min_distance"], detector["background"])
-    found = found[: int((found.height >= detector["threshold"]).sum())]
+    return _above(detector["threshold"], found, series)
+
+
+def _above(threshold, found, series):
+    """F1 and position error of the detections from `threshold` on; `found` goes from the highest to the lowest."""
+    found = found[: int((found.height >= threshold).sum())]
     verdict, offsets, total = match(found, series)
     f1, rms = f1_at(verdict, offsets, total, slice(None))
     return {"f1": f1, "rms_px": rms, "found": found}
@@ -145,11 +150,7 @@ def fixed_detection(atoms, observation):
     """
     series = observation.series
     weakest = np.percentile(heights(series, series.sites["resolved"]), 10) * observation.unit
-    found = detect(atoms, series.atom_width)
-    found = found[: int((found.height >= FIXED_FRACTION * weakest).sum())]
-    verdict, offsets, total = match(found, series)
-    f1, rms = f1_at(verdict, offsets, total, slice(None))
-    return {"f1": f1, "rms_px": rms, "found": found}
+    return _above(FIXED_FRACTION * weakest, detect(atoms, series.atom_width), series)
 
 
 def heights(series, which):

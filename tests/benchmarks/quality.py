@@ -578,8 +578,9 @@ def draws_table(automatic: Sequence[str]) -> str:
         # The draws are the same for both.
         difference = own - f1[first]
         error = difference.std(ddof=1) / len(DRAWS) ** 0.5
-        verdict = "first" if difference.mean() > F1_TIE else "behind"
-        verdict = "equal" if abs(difference.mean()) <= F1_TIE else verdict
+        verdict = "first" if difference.mean() > 0 else "behind"
+        if abs(difference.mean()) <= F1_TIE:
+            verdict = "equal"
         texts = []
         for name, values in ((first, f1[first]), ("n2a", own)):
             rms = pixel_pm(cell[0]) * np.mean([row["rms_px"] for row in methods[name]])
