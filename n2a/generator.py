@@ -83,7 +83,8 @@ class Generator(nn.Module):
         frames
             (b, window, h, w), unit noise, zero at the background level; h and w multiples of `multiple`.
         valid
-            (b, window, h, w) of 0 and 1: which pixels were measured. Frames must be 0 where it is 0.
+            (b, window, h, w): how many recorded frames a pixel is the mean of, 0 where none was measured. Frames must
+            be 0 there.
         curvature
             (b,) how much the noise grows with the signal, see :class:`n2a.normalization.Normalization`.
 

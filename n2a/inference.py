@@ -29,7 +29,7 @@ def infer(
     generator
         Moved to `device`, where it stays.
     frames, valid
-        (t, y, x), stabilised values and what of them was measured.
+        (t, y, x), stabilised values, and how many frames each is the mean of: 0 where nothing was measured.
     curvature
         Of the normalisation.
     device

@@ -216,7 +216,7 @@ class Loop:
         if weights.clean_cycle or weights.adversarial_noise:
             made = self._noisy(pairs, noise)
             if weights.clean_cycle:
-                cycled = self._clear(pairs | {"frames": made * pairs["valid"]})
+                cycled = self._clear(pairs | {"frames": made * (pairs["valid"] > 0)})
                 cycled, _ = _linear(cycled, pairs["curvature"])
                 told["clean_cycle"] = losses.clean_cycle(pairs["atoms"] / height, cycled / height)
             if weights.adversarial_noise:
@@ -284,16 +284,16 @@ class Loop:
         frames, valid = real["frames"].clone(), real["valid"].clone()
         batch, window = frames.shape[:2]
         every, middle = torch.arange(batch), window // 2
-        around = [slot for slot in range(window) if slot != middle] or [middle]
-        slot = torch.from_numpy(rng.choice(around, size=batch))
+        # One of the neighbours that there are; a window keeps at least one frame.
+        there = valid.flatten(2).any(2)
+        chances = there & (there.sum(1, keepdim=True) > 1)
+        chances[:, middle] = False
+        drawn = torch.from_numpy(rng.random((batch, window))).to(chances.device)
+        slot = (drawn * chances).argmax(1)
         counted, seen = frames[every, slot], valid[every, slot]
-        if window > 1:
-            # A window of one frame is not emptied for the sake of a neighbour that it has not.
-            kept = valid.flatten(2).any(2).sum(1) > 1
-            frames[every[kept], slot[kept]], valid[every[kept], slot[kept]] = 0, 0
-            seen = seen * kept[:, None, None].to(seen)
-        else:
-            seen = torch.zeros_like(seen)
+        hide = chances.any(1)
+        seen = seen * hide[:, None, None]
+        frames[every[hide], slot[hide]], valid[every[hide], slot[hide]] = 0, 0
         still = self._still(one, real["frames"][:, middle], counted)
         hidden = real | {"frames": frames, "valid": valid}
         return hidden, linearise(counted, real["curvature"][:, None, None]), seen * still

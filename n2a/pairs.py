@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from n2a import acquisition, structures
 from n2a.normalization import ANSCOMBE, stabilise
 from n2a.rendering import render
+from n2a.windows import ALIKE, AREA, MOVED
+
+# Share of the drifting windows that are registered by whole pixels, as those of a series are.
+REGISTERED = 0.7
+# Most frames from beyond a window that its first and last frame are averaged with.
+FURTHER = 3
 
 
 @dataclass(frozen=True)
@@ -39,15 +46,14 @@ class Recipe:
     line_reach: tuple[float, float] = (1.0, 40.0)  # px
     line_share: float = 0.3  # of the series
     row_jitter: tuple[float, float] = (0.05, 0.4)  # px, standard deviation
-    dark: float = 0.25  # share of series with dark atoms
-    dark_contrast: tuple[float, float] = (0.15, 0.8)  # power of bright heights that gives depths
+    dark: float = 0.16  # share of series with dark atoms
     structures: tuple[tuple[str, float], ...] = (
         ("empty", 0.08),
-        ("atoms", 0.16),
-        ("cluster", 0.25),
-        ("crystal", 0.27),
+        ("atoms", 0.18),
+        ("cluster", 0.26),
+        ("crystal", 0.22),
         ("2d", 0.18),
-        ("random", 0.06),
+        ("random", 0.08),
     )
 
     def to_dict(self) -> dict:
@@ -110,10 +116,7 @@ class PairSampler:
         kinds = rng.choice(
             [k for k, _ in recipe.structures], size=batch, p=[p for _, p in recipe.structures]
         )
-        dark = rng.uniform(size=batch) < recipe.dark
-        # In bright field light columns are nearly as deep as heavy ones.
-        power = np.where(dark, rng.uniform(*recipe.dark_contrast, batch), 1.0)
-        scenes = [self._scene(*one) for one in zip(kinds, width, power, strict=True)]
+        scenes = [self._scene(k, w) for k, w in zip(kinds, width, strict=True)]
         positions, heights = self._pad(scenes)
         stretch = _log_uniform(rng, recipe.elongation, batch) ** 0.5
         astigmatic = width[:, None] * np.stack([1 / stretch, stretch], 1)
@@ -144,6 +147,7 @@ class PairSampler:
             np.clip(_log_uniform(rng, recipe.usual_peak, batch), *recipe.peak),
             _log_uniform(rng, recipe.peak, batch),
         )
+        dark = rng.uniform(size=batch) < recipe.dark
         ratio = self._ratio(dark)
         sign = self._tensor(np.where(dark, -1.0, 1.0))[:, None, None, None]
         peak_t = self._tensor(peak)[:, None, None, None]
@@ -153,7 +157,11 @@ class PairSampler:
         total = (background + sign * atoms * peak_t).clamp_min(0)
         truth = (sign * (total - background))[:, middle]
 
-        counts, extra = self._acquire(total * self._beam(batch), peak)
+        seen = total * self._beam(batch)
+        # Alike for the batch, which saves making frames that are not used.
+        further = rng.integers(FURTHER + 1, size=2) if self.window > 1 else (0, 0)
+        more = [seen[:, [slot] * n] for slot, n in zip((0, -1), further, strict=True)]
+        counts, extra = self._acquire(torch.cat([seen, *more], 1), peak)
         level = torch.stack([
             torch.quantile(t.flatten(), 0.7 if d else 0.3)
             for t, d in zip(total[:, middle], dark, strict=True)
@@ -167,10 +175,14 @@ class PairSampler:
         curvature = curvature * sign.flatten()
         scale = (sign.flatten() / noise)[:, None, None, None]
         x = (counts - level[:, None, None, None]) * scale
+        still = self._still(total / noise[:, None, None, None], width)
+        frames, number = self._averaged(
+            stabilise(x, curvature[:, None, None, None]), still, further
+        )
         valid = self._valid(batch)
         return {
-            "frames": stabilise(x, curvature[:, None, None, None]) * valid,
-            "valid": valid,
+            "frames": frames * valid,
+            "valid": number * valid,
             "curvature": curvature,
             "atoms": truth / noise[:, None, None],
             "background": (background[:, middle] - level[:, None, None]) * scale[:, 0],
@@ -204,8 +216,8 @@ class PairSampler:
             positions[i, :, :n], heights[i, :, :n] = scene.positions, scene.heights
         return self._tensor(positions), self._tensor(heights)
 
-    def _scene(self, kind: str, width: float, power: float) -> Scene:
-        """One window of one structure, lengths in pixels; heights of columns to a power."""
+    def _scene(self, kind: str, width: float) -> Scene:
+        """One window of one structure, lengths in pixels."""
         rng, size, frames = self.rng, self.size, self.window
         none = np.zeros((0, 2))
         if kind == "empty":
@@ -233,8 +245,7 @@ class PairSampler:
                 edge=extent[0] if rng.uniform() < 0.45 else None, vacancies=rng.uniform(0, 0.15) if defective else 0,
                 dopants=rng.uniform(0, 0.08) if defective else 0, dopant_contrast=rng.uniform(0.4, 3.5),
             )  # fmt: skip
-            points, vacant = columns.positions, columns.vacant
-            heights = columns.intensities**power
+            points, heights, vacant = columns.positions, columns.intensities, columns.vacant
             # A typical column, not the rare brightest, stands at height one.
             heights = heights / max(np.quantile(heights, 0.8) if len(heights) else 1, 1e-3)
         path = np.repeat(points[None], frames, 0)
@@ -292,7 +303,10 @@ class PairSampler:
     def _drift(self) -> np.ndarray:
         if self.rng.uniform() < 0.25:
             return np.zeros((self.window, 2))
-        return structures.drift(self.window, _log_uniform(self.rng, self.recipe.drift), self.rng)
+        path = structures.drift(self.window, _log_uniform(self.rng, self.recipe.drift), self.rng)
+        if self.rng.uniform() < REGISTERED:
+            path -= np.rint(path - path[self.window // 2])
+        return path
 
     def _vibrate(self, path, width):
         return path + self.rng.normal(scale=width * self.rng.uniform(0, 0.15), size=path.shape)
@@ -352,15 +366,14 @@ class PairSampler:
         mean = total.mean(dim=(1, 2, 3))
         read = some(0.5, 0.02, 0.5) * (mean.sqrt() + 0.3)
         counts = acquisition.count(total, read[:, None, None, None], self.torch)
-        fraction = some(recipe.afterglow_share, *recipe.afterglow)[:, None].expand(-1, self.window)
-        decay = self._tensor(_log_uniform(rng, recipe.afterglow_decay, batch))[:, None].expand(
-            -1, self.window
-        )
+        frames = counts.shape[1]
+        fraction = some(recipe.afterglow_share, *recipe.afterglow)[:, None].expand(-1, frames)
+        decay = self._tensor(_log_uniform(rng, recipe.afterglow_decay, batch))[:, None]
+        decay = decay.expand(-1, frames)
         counts = acquisition.afterglow(counts, fraction, decay)
         lines = some(recipe.line_share, *recipe.line_noise) * (mean + read**2).sqrt()
-        reach = self._tensor(_log_uniform(rng, recipe.line_reach, batch))[:, None].expand(
-            -1, self.window
-        )
+        reach = self._tensor(_log_uniform(rng, recipe.line_reach, batch))[:, None]
+        reach = reach.expand(-1, frames)
         counts = counts + lines[:, None, None, None] * acquisition.line_noise(
             counts.shape, reach, self.torch, self.device
         )
@@ -377,6 +390,26 @@ class PairSampler:
         hot = torch.rand((batch, 1, *total.shape[2:]), generator=self.torch, device=self.device)
         hot = hot < some(0.06, 1e-4, 1e-3)[:, None, None, None]
         return torch.where(hot, high[:, None, None, None], counts), variance
+
+    def _still(self, total: torch.Tensor, width: np.ndarray) -> torch.Tensor:
+        """Weight (b, 2, h, w) of frames further away than the first and the last of a window, as windows give it."""
+        pool = round(AREA * float(np.median(width))) // 2 * 2 + 1
+        moved = (total[:, [0, -1]] - total[:, [self.window // 2]]).square()
+        moved = F.avg_pool2d(moved, pool, 1, pool // 2, count_include_pad=False)
+        # What a square of the difference gains over its noise by smoothing with the width of an atom.
+        gain = self._tensor(2 * np.pi * width**2)[:, None, None, None]
+        return ((MOVED - 1 - gain * moved) / (MOVED - ALIKE)).clamp(0, 1)
+
+    def _averaged(
+        self, frames: torch.Tensor, still: torch.Tensor, further: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows whose first and last frame are means with so many more, and how many stand behind each pixel."""
+        result, *more = frames.split([self.window, *map(int, further)], 1)
+        result, number = result.clone(), torch.ones_like(result)
+        for slot, weight, others in zip((0, -1), still.unbind(1), more, strict=True):
+            number[:, slot] += weight * others.shape[1]
+            result[:, slot] = (result[:, slot] + weight * others.sum(1)) / number[:, slot]
+        return result, number
 
     def _valid(self, batch: int) -> torch.Tensor:
         """Masks of what a window may lack: single images, the ends of a series, borders after alignment."""

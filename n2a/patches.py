@@ -81,7 +81,7 @@ class NoisySeries:
         frames = {j: self._frame(other, j) for j in slots.values()}
         known = self._known.setdefault(other, {})
         values, valid = self.windows.gather(frames, i, slots, known).cut()
-        return values, valid, [slots.get(slot) for slot in range(self.windows.window)]
+        return values, valid > 0, [slots.get(slot) for slot in range(self.windows.window)]
 
     def patches(self, rng: np.random.Generator, batch: int, size: int, step: int = 0) -> dict:
         """Random patches: frames and valid (b, window, size, size) and curvature (b,), as tensors.
@@ -111,7 +111,7 @@ class NoisySeries:
 
     def _centre(self, rng: np.random.Generator, step: int) -> int:
         first, number = 0, self.length
-        run = self.room - 2 * (self.windows.window // 2)
+        run = self.room - 2 * (self.windows.window // 2 + 1)
         if self.length > self.room:
             # All batches of an era agree on where it begins.
             first = int(np.random.default_rng([step // ERA]).integers(self.length - run + 1))

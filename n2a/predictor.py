@@ -16,9 +16,9 @@ from n2a.plan import Plan
 from n2a.sampling import Match, unbin_frames
 from n2a.windows import Frame, Window, Windows
 
-# Largest tile (y, x) before the network; what it needs of memory grows with the area.
-TILE = (216, 1024)
-OVERLAP = 64
+# Pixels and columns of the largest tile before the network, which needs memory in proportion to the pixels; and how
+# far tiles reach into each other.
+TILE, COLUMNS, OVERLAP = 80_000, 544, 32
 
 
 class Predictor:
@@ -108,10 +108,11 @@ class Predictor:
         for i in range(start, stop):
             slots = self.windows.slots(i, len(frames))
             beyond = self.windows.beyond(i, len(frames))
-            prepared = {
-                j: prepared.get(j) or self.windows.prepare(frames[j])
-                for j in (*slots.values(), *beyond)
-            }
+            needed = {*slots.values(), *beyond}
+            for j in prepared.keys() - needed:
+                del prepared[j]
+            for j in sorted(needed - prepared.keys()):
+                prepared[j] = self.windows.prepare(frames[j])
             window = self.windows.gather(prepared, i, slots, matches)
             window = self.windows.extend(window, prepared, i, beyond, matches)
             restored = self._restore_window(window)
@@ -129,8 +130,9 @@ class Predictor:
             rows, columns = (_extent(window.middle.valid.any(axis=axis)) for axis in (1, 0))
         size = rows.stop - rows.start, columns.stop - columns.start
         total, weights = np.zeros((2, *size), np.float32)
-        for y in _tiles(size[0], TILE[0]):
-            for x in _tiles(size[1], TILE[1]):
+        across = _tiles(size[1], COLUMNS)
+        for y in _tiles(size[0], TILE // (across[0].stop - across[0].start)):
+            for x in across:
                 atoms, background = infer(
                     self.model.generator,
                     *window.cut(_within(rows, y), _within(columns, x)),
@@ -167,7 +169,7 @@ def _within(whole: slice, part: slice) -> slice:
 
 def _tiles(length: int, largest: int) -> list[slice]:
     """Overlapping slices that cover `length`, all of one size, starting at multiples of 8."""
-    if length <= largest + OVERLAP:
+    if length <= largest:
         return [slice(0, length)]
     number = -(-(length - OVERLAP) // (largest - OVERLAP))
     step = -(-(length - OVERLAP) // number)

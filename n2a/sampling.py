@@ -146,8 +146,8 @@ def band_spectrum(frame: np.ndarray, width: float) -> Spectrum:
 
 
 def _reach(height: int, length: int, width: float) -> tuple[int, int]:
-    """Number of frequencies along ky (0 and above) and kx that the band lets through, to a fiftieth."""
-    highest = 0.45 / width
+    """Number of frequencies along ky (0 and above) and kx that the band lets through, to 1e-4."""
+    highest = 0.684 / width
     rows = min(height // 2, int(highest * height)) + 1
     return min(rows, (height + 1) // 2), min(length // 2, int(highest * length)) + 1
 

@@ -14,9 +14,13 @@ from n2a.sampling import Match, Spectrum, band_spectrum, bin_frames, find_shift,
 
 # Frames on each side that may help where nothing has moved.
 REACH = 5
+# Likeness, relative to that of a frame's neighbours, above which nothing has moved to speak of.
+STILL = 0.9
 # Mean squared difference, in units of its noise, of a frame that helps fully and of one that does not; over a square of
 # so many atom widths. And the squared difference of one place from which on it does not.
 ALIKE, MOVED, AREA, GONE = 1.1, 1.5, 14, 12.0
+# Weight of a mean below which there is none.
+LEAST = 0.3
 # Value, in units of the noise, above which nothing is an atom.
 BRIGHT = 500.0
 # Difference of the levels of two frames, in units of the noise, that only the beam can make.
@@ -27,7 +31,8 @@ class Frame(NamedTuple):
     """One frame as the network sees it; its spectrum serves the registration.
 
     Many are kept at a time: values in half precision, whose rounding is below their noise of 1 (0.03 at 64, at
-    most 0.5); `valid` is None where all pixels were measured.
+    most 0.5); `valid` says which pixels were measured, or how many frames they are the mean of; None where all are
+    those of one frame.
     """
 
     values: np.ndarray
@@ -49,20 +54,18 @@ class Window(NamedTuple):
     def cut(
         self, rows: slice = slice(None), columns: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values (t, y, x), float32, of a part of the window, and which of its pixels were measured."""
+        """Values (t, y, x), float32, of a part of the window, and how many frames each is the mean of."""
         shape = [
             len(range(n)[part])
             for n, part in zip(self.middle.values.shape, (rows, columns), strict=True)
         ]
-        values = np.zeros((len(self.slots), *shape), np.float32)
-        valid = np.zeros(values.shape, bool)
+        values, valid = np.zeros((2, len(self.slots), *shape), np.float32)
         for slot, part in enumerate(self.slots):
             if part is None:
                 continue
             frame, shift = part
-            seen = np.ones(frame.values.shape, bool) if frame.valid is None else frame.valid
             values[slot] = move(frame.values, shift, rows, columns)
-            valid[slot] = move(seen, shift, rows, columns)
+            valid[slot] = move(_seen(frame), shift, rows, columns)
         return values, valid
 
 
@@ -109,11 +112,19 @@ class Windows:
         return Frame(values.astype(np.float16), valid, level, spectrum)
 
     def slots(self, i: int, length: int) -> dict[int, int]:
-        """Which frame stands in each slot of the window around frame `i` of a series of `length`."""
+        """Which frame stands in each slot of the window around frame `i` of a series of `length`.
+
+        Where the series ends, the outermost slot takes the next frame of the other side.
+        """
         half = self.window // 2
         if not self.use_time:
             return {half: i}
-        return {half + k: i + k for k in range(-half, half + 1) if 0 <= i + k < length}
+        steps = {half + k: i + k for k in range(-half, half + 1)}
+        if i < half:
+            steps[0] = i + half + 1
+        elif i >= length - half:
+            steps[self.window - 1] = i - half - 1
+        return {slot: j for slot, j in steps.items() if 0 <= j < length}
 
     def beyond(self, i: int, length: int) -> list[int]:
         """Frames outside of the window around frame `i` that :meth:`extend` may use, the nearest first."""
@@ -128,9 +139,15 @@ class Windows:
 
         `known` keeps what was found for pairs of frames.
         """
+        half = self.window // 2
         found: list = [None] * self.window
+        likeness = {j: self.match(frames, i, j, known).likeness for j in slots.values() if j != i}
+        near = [value for j, value in likeness.items() if abs(j - i) <= half]
         for slot, j in slots.items():
-            if j == i or _comparable(frames[j], frames[i]):
+            if j != i and not _comparable(frames[j], frames[i]):
+                continue
+            # What is further away in time helps as a whole only where nothing has moved meanwhile.
+            if abs(j - i) <= half or likeness[j] >= STILL * np.mean(near):
                 found[slot] = frames[j], self._shift(frames, i, j, known)
         return Window(tuple(found))
 
@@ -139,29 +156,33 @@ class Windows:
     ) -> Window:
         """The window around frame `i` with frames from beyond it where nothing has moved.
 
-        They fill slots that are empty, at the ends of a series, and are averaged into the outermost ones, pixel by
-        pixel with the weight of their likeness to the mean of the window.
+        They are averaged into the outermost slots, or fill them where they are empty, pixel by pixel with the weight
+        of their likeness to the mean of the window. Next neighbours stay what they are: where something moves without
+        being noticed, they tell best where it is.
         """
-        near = [part for part in window.slots if part is not None]
+        last, middle = self.window - 1, self.window // 2
+        # Frames to both sides of the middle: the mean of others would lie on one side of a motion.
+        around = window.slots[middle - 1 : middle + 2]
+        near = [self._smooth(*part) for part in around if part is not None]
         if len(near) < 2 or not beyond:
             return window
-        mean, number, noise = self._mean_and_noise(near)
-        last = self.window - 1
+        mean, number, noise = _mean_and_noise(near)
+        inside = [id(part[0]) for part in window.slots if part is not None]
         sums = {
             slot: [part]
             for slot, part in enumerate(window.slots)
             if part is not None and slot in (0, last)
         }
-        empty = [slot for slot in (0, last, *range(1, last)) if window.slots[slot] is None]
+        empty = [slot for slot in (0, last) if window.slots[slot] is None]
         for j in beyond:
-            if not _comparable(frames[j], window.middle):
+            if id(frames[j]) in inside or not _comparable(frames[j], window.middle):
                 continue
             shift = self._shift(frames, i, j, known)
             smooth, seen = self._smooth(frames[j], shift)
             score = (smooth - mean) / (noise * np.sqrt(1 + 1 / number))
             score = np.where(seen, np.square(score, out=score), 1)
-            around = uniform_filter(score, round(AREA / 2 * self._width), mode="nearest")
-            weight = ((MOVED - around) / (MOVED - ALIKE)).clip(0, 1) * seen * (score < GONE)
+            local = uniform_filter(score, round(AREA / 2 * self._width), mode="nearest")
+            weight = ((MOVED - local) / (MOVED - ALIKE)).clip(0, 1) * seen * (score < GONE)
             if not weight.any():
                 continue
             ends = (0, last) if j < i else (last, 0)
@@ -179,15 +200,6 @@ class Windows:
         # A hot pixel must not outweigh all around it.
         smooth = gaussian_filter(values.clip(-BRIGHT, BRIGHT), self._width / 2, truncate=3)
         return smooth, _halved(move(_seen(frame), shift)) == 1
-
-    def _mean_and_noise(self, parts: list) -> tuple[np.ndarray, np.ndarray, float]:
-        """Mean of smoothed frames, how many stand behind each of its pixels, and the noise of one of them."""
-        smooth, seen = zip(*(self._smooth(*part) for part in parts), strict=True)
-        number = np.maximum(sum(one.astype(np.float32) for one in seen), 1)
-        mean = sum(one * there for one, there in zip(smooth, seen, strict=True)) / number
-        scatter = [np.abs(one - mean)[there] for one, there in zip(smooth, seen, strict=True)]
-        share = 0.674 * np.sqrt(1 - 1 / len(parts))
-        return mean, number, max(float(np.median(np.concatenate(scatter))) / share, 1e-3)
 
     def _shift(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> tuple[int, int]:
         """How far frame `j` is to be moved to lie on frame `i`."""
@@ -221,6 +233,16 @@ def _halved(image: np.ndarray) -> np.ndarray:
     return (rows[:, ::2] + rows[:, 1::2]) / 4
 
 
+def _mean_and_noise(parts: list) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean of smoothed frames, how many stand behind each of its pixels, and the noise of one of them."""
+    images, seen = (np.stack(each) for each in zip(*parts, strict=True))
+    number = np.maximum(seen.sum(0, dtype=np.float32), 1)
+    mean = (images * seen).sum(0) / number
+    scatter = np.abs(images - mean)[:, ::2, ::2][seen[:, ::2, ::2]]  # enough for a median
+    share = 0.674 * np.sqrt(1 - 1 / len(parts))
+    return mean, number, max(float(np.median(scatter)) / share, 1e-3) if scatter.size else 1.0
+
+
 def _averaged(parts: list) -> Frame:
     """One frame of several: (frame, shift) counts fully, (frame, shift, weight) as it says."""
     shape = parts[0][0].values.shape
@@ -233,7 +255,8 @@ def _averaged(parts: list) -> Frame:
         weights += here
         here *= move(frame.values, shift)
         total += np.nan_to_num(here, copy=False, posinf=0, neginf=0)
-    valid = weights > 0.3
-    total /= np.maximum(weights, 0.3, out=weights)
-    values = np.where(valid, total, 0).astype(np.float16)
-    return Frame(values, None if valid.all() else valid, parts[0][0].level, None)
+    # Too little to stand on is nothing.
+    weights[weights < LEAST] = 0
+    total /= np.maximum(weights, LEAST)
+    total *= weights > 0
+    return Frame(total.astype(np.float16), weights.astype(np.float16), parts[0][0].level, None)

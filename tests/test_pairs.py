@@ -71,8 +71,8 @@ class TestBatch:
 
     def test_masks(self, batch):
         valid = batch["valid"]
-        assert set(valid.unique().tolist()) <= {0.0, 1.0}
-        assert valid[:, 2].all()  # the frame to be restored was measured
+        assert set(valid[:, 1:4].unique().tolist()) <= {0.0, 1.0}
+        assert (valid[:, 2] == 1).all()  # the frame to be restored was measured, once
         assert not batch["frames"][valid == 0].any()
         # Some windows lack neighbours, as at the ends of a series; most do not.
         whole = valid.flatten(1).all(1).float().mean()
@@ -86,6 +86,39 @@ class TestBatch:
         # Differences along y: the film is smooth.
         spread = np.median(np.abs(np.diff(frames, n=2, axis=1)), axis=(1, 2)) * 1.4826 / np.sqrt(6)
         assert np.median(spread) == pytest.approx(1, abs=0.2)
+
+    def test_outer_frames_are_means_of_several(self):
+        recipe = only(
+            "empty", afterglow=(0, 0), line_noise=(0, 0), peak=(20.0, 1500.0), drift=(0.02, 0.03)
+        )
+        sampler = PairSampler(recipe, size=64, window=5, seed=5)
+        told = []
+        for _ in range(8):
+            batch = sampler(16)
+            noise = np.diff(batch["frames"].numpy(), n=2, axis=2)  # the film is smooth
+            noise = np.median(np.abs(noise), axis=(2, 3)) * 1.4826 / np.sqrt(6)
+            number = batch["valid"].numpy()
+            for slot in (0, 4):
+                here = number[:, slot].min(axis=(1, 2)) >= 1
+                told += list(
+                    zip(number[here, slot].mean(axis=(1, 2)), noise[here, slot] / noise[here, 2])
+                )
+        number, ratio = np.array(told).T
+        assert number.max() == pytest.approx(4)
+        assert np.median(ratio * np.sqrt(number)) == pytest.approx(1, abs=0.05)
+
+    def test_what_has_moved_is_not_averaged(self):
+        recipe = only("cluster", tumble=(0.4, 0.5), peak=(300.0, 1000.0))
+        sampler = PairSampler(recipe, size=96, window=5, seed=6)
+        moved, still = [], []
+        for _ in range(8):
+            batch = sampler(8)
+            number, clean = batch["valid"][:, 0], batch["clean"]
+            change = (clean[:, 0] - clean[:, 2]).abs()
+            moved.append(number[(number > 0) & (change > 5)])
+            still.append(number.amax((1, 2)))
+        assert torch.cat(moved).max() == 1
+        assert torch.cat(still).max() > 2
 
 
 class TestTruth:
@@ -129,9 +162,7 @@ class TestTruth:
         assert np.median(mean / one) < 0.75
 
     def test_dark_atoms(self):
-        recipe = only(
-            "2d", dark=1.0, dark_contrast=(1, 1), peak=(300.0, 1000.0), afterglow=(0, 0), line_noise=(0, 0)
-        )  # fmt: skip
+        recipe = only("2d", dark=1.0, peak=(50.0, 500.0), afterglow=(0, 0), line_noise=(0, 0))
         batch = PairSampler(recipe, size=64, window=5, seed=4)(12)
         assert (batch["curvature"] <= 0).all()
         frames, atoms = linear_frames(batch)[:, 2], batch["atoms"].numpy()

@@ -404,7 +404,8 @@ class TestPromises:
     def test_no_seams_between_tiles(self, monkeypatch):
         series = Series("crystal", 30, frames=1, shape=(80, 200))
         whole = Predictor(None, series.plan)(series.raw)
-        monkeypatch.setattr(predictor_module, "TILE", (96, 128))
+        monkeypatch.setattr(predictor_module, "TILE", 64 * 116)
+        monkeypatch.setattr(predictor_module, "COLUMNS", 128)
         tiled = Predictor(None, series.plan)(series.raw)
         assert not np.array_equal(tiled, whole)  # there were tiles
         difference = np.abs(tiled - whole)[:, :, 20:-20]
@@ -421,7 +422,7 @@ class TestPromises:
             assert tile.stop <= length
         assert weight.min() > 0.4
         starts = [tile.start for tile in tiles]
-        assert all(b.start <= a.stop - 56 for a, b in itertools.pairwise(tiles))
+        assert all(b.start <= a.stop - 24 for a, b in itertools.pairwise(tiles))
         assert len({tile.stop - tile.start for tile in tiles}) == 1
         assert starts == sorted(starts)
 
