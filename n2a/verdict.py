@@ -19,8 +19,9 @@ from n2a.whiteness import residual_whiteness
 WINDOWS, EDGE = 12, 384
 # Smaller frames, in pixels, hold too little to tell the whiteness of a residual.
 SMALLEST = 32
-# Standard errors that a difference must have; and that of the best of many looks, which has luck on its side.
-CLEAR, CLEAR_OF_MANY = 2.0, 3.0
+# Standard errors that a difference must have; and that of the best of twenty looks at one training, which chance
+# carries as far as often where their errors correlate by 0.9 from one to the next and by 0.3 from first to last.
+CLEAR, CLEAR_OF_MANY = 2.0, 2.7
 # Without held-out frames: growth of the residual's highest peak, and of its variance over that of the noise.
 MORE_PEAKS, MORE_POWER = 1.5, 0.03
 

@@ -422,7 +422,9 @@ class TestPromises:
             assert tile.stop <= length
         assert weight.min() > 0.4
         starts = [tile.start for tile in tiles]
-        assert all(b.start <= a.stop - 24 for a, b in itertools.pairwise(tiles))
+        assert all(
+            b.start <= a.stop - predictor_module.OVERLAP for a, b in itertools.pairwise(tiles)
+        )
         assert len({tile.stop - tile.start for tile in tiles}) == 1
         assert starts == sorted(starts)
 
