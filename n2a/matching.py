@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import gaussian_filter
 
 from n2a.generator import Generator
 from n2a.inference import restore
@@ -15,12 +15,15 @@ from n2a.noise import scan_covariance
 from n2a.normalization import linearise
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
+from n2a.spot_shape import Sighting, SpotShape, find_tops, measure_spot
 
 LAGS = 48
 # Edge in pixels of what counts as a patch of the training.
 PATCH = 96
-# The band filter makes spots look narrower by about so much.
-NARROWED = 1.4
+# Edge in pixels of the part of a frame that the shape of the atoms is measured on.
+EDGE = 384
+# Spots of a lower elongation pass as round: atoms that stand in each other's way look like it.
+ROUND = 1.4
 
 
 class Features(NamedTuple):
@@ -30,10 +33,8 @@ class Features(NamedTuple):
     ----------
     atom_width
         Standard deviation of a spot in pixels of the network.
-    shared_width
-        The same from what neighbouring frames have in common: rougher, but noise cannot mislead it.
-    elongation
-        Width of a spot along x over that along y, as it is without afterglow; roughly.
+    spot
+        Shape of an atom, from frames that its position was found without.
     height
         Typical bright column, in units of the noise at the background level.
     texture
@@ -50,8 +51,7 @@ class Features(NamedTuple):
     """
 
     atom_width: float
-    shared_width: float
-    elongation: float
+    spot: SpotShape
     height: float
     texture: float
     slow: float
@@ -75,7 +75,7 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         Number of frames to look at.
     """
     width = series.plan.atom_width / series.plan.factor
-    heights, common, film, slow = [], [], [], []
+    heights, film, slow, sightings = [], [], [], []
     covariance = np.zeros(min(LAGS, series.shape[1] - 1) + 1)
     frames = [i for i in range(series.length) if i not in series.held_out] or [0]
     for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
@@ -86,11 +86,10 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
             continue
         atoms, under = restore(generator, values, valid, series.curvature)
         slow.append(_slow_variance(under, 4 * width))
-        # What is left of the noise after a matched filter over the window, four times.
-        least = 4 / (2 * np.sqrt(np.pi) * width * np.sqrt(max(valid.any(axis=(1, 2)).sum(), 1)))
-        neighbourhood = 2 * int(np.ceil(2 * width)) + 1
-        tops = atoms[(atoms == maximum_filter(atoms, neighbourhood)) & (atoms > least)]
+        least = _least(width, valid)
+        tops = find_tops(atoms, width, least)[:, 2]
         heights.extend(tops)
+        sightings += _sightings(generator, values, valid, series.curvature, width)
         # Noise of the middle frame, away from the atoms.
         middle = values.shape[0] // 2
         quiet = (atoms < 1) & valid[middle]
@@ -106,15 +105,12 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         ]
         for k, first in enumerate(band):
             for second in band[k + 1 :]:
-                common.append(_covariance(first, second, width))
                 film.append((first * second)[away].mean() if away.any() else 0.0)
     line, reach, afterglow, decay = fit_scan_noise(covariance[1:] / max(covariance[0], 1e-12))
     texture = float(np.sqrt(max(np.mean(film), 0))) if film else 0.0
-    wide = _widths(np.mean(common, axis=0), width) if common else None
     return Features(
         atom_width=width,
-        shared_width=NARROWED * float(np.sqrt(wide[0] * wide[1])) if wide else width,
-        elongation=wide[1] / wide[0] if wide and afterglow <= 0.02 else 1.0,
+        spot=measure_spot(sightings, width),
         height=float(np.quantile(heights, 0.8)) if len(heights) > 4 else 3.0,
         texture=texture,
         slow=float(np.sqrt(np.mean(slow))) if slow else 0.0,
@@ -130,6 +126,29 @@ def _band(frame: np.ndarray, width: float) -> np.ndarray:
     return gaussian_filter(frame, 0.5 * width) - gaussian_filter(frame, 4 * width)
 
 
+def _sightings(generator, values, valid, curvature, width) -> list[Sighting]:
+    """The frames next to the middle one, each with the atoms that are found without it."""
+    crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in values.shape[1:])
+    values, valid = values[(slice(None), *crop)], valid[(slice(None), *crop)]
+    middle, found = len(values) // 2, []
+    for slot in (middle - 1, middle + 1):
+        if not 0 <= slot < len(values) or valid[slot].mean() < 0.5:
+            continue
+        left, known = values.copy(), valid.copy()
+        left[slot], known[slot] = 0, 0
+        atoms, under = restore(generator, left, known, curvature)
+        frame = np.where(valid[slot], linearise(values[slot], curvature), atoms + under)
+        tops = find_tops(atoms, width, _least(width, known))
+        if len(tops):
+            found.append(Sighting(frame, tops))
+    return found
+
+
+def _least(width: float, valid: np.ndarray) -> float:
+    """Four times what is left of the noise after a matched filter over the window."""
+    return 4 / (2 * np.sqrt(np.pi) * width * np.sqrt(max(valid.any(axis=(1, 2)).sum(), 1)))
+
+
 def _slow_variance(background: np.ndarray, width: float) -> float:
     """Of a smoothed background, within patches."""
     smooth = gaussian_filter(background, width)
@@ -142,28 +161,6 @@ def _slow_variance(background: np.ndarray, width: float) -> float:
             ]
         )
     )
-
-
-def _covariance(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
-    """Covariance of two frames at no shift, and at shifts of about an atom's width along y and x."""
-    d = _shift(width)
-    along_y = (first[d:] * second[:-d]).mean() + (second[d:] * first[:-d]).mean()
-    along_x = (first[:, d:] * second[:, :-d]).mean() + (second[:, d:] * first[:, :-d]).mean()
-    return np.array([(first * second).mean(), along_y / 2, along_x / 2])
-
-
-def _widths(covariance: np.ndarray, width: float) -> tuple[float, float]:
-    """Widths of a spot along y and x from the fall of the covariance; `width` where it is no spot's."""
-    found = []
-    for fallen in covariance[1:] / max(covariance[0], 1e-12):
-        # The covariance of Gaussian spots is a Gaussian of twice their variance; the filter added its own.
-        variance = -(_shift(width) ** 2) / (4 * np.log(fallen)) if 0.05 < fallen < 0.95 else 0.0
-        found.append(float(np.sqrt(np.clip(variance - (0.5 * width) ** 2, 0, None))))
-    return tuple(w if width / 3 < w < 3 * width else width for w in found)
-
-
-def _shift(width: float) -> int:
-    return max(1, round(width))
 
 
 def fit_scan_noise(correlation: np.ndarray) -> tuple[float, float, float, float]:
@@ -232,18 +229,14 @@ def match_recipe(
     peak = max(features.height * noise, 0.05)
     ratio = level / peak
     texture, slow = features.texture * noise / level, features.slow * noise / level
-    width, shared = features.atom_width, features.shared_width
-    if not 1 / 1.5 < shared / width < 1.5:  # either may be right
-        width, shared = min(width, shared), max(width, shared)
-    else:
-        shared = width
-    widths = (0.75 * width, 1.15 * shared)
-    shape = features.elongation
+    spot = features.spot
+    # Afterglow makes atoms longer along the scan, and is made by the pairs.
+    elongated = spot.elongation > ROUND and features.afterglow <= 0.02
+    shape = spot.along_x / spot.along_y
     changes = {
-        "atom_width": widths,
-        "elongation": (min(1.0, 0.8 * shape), max(1.0, 1.25 * shape))
-        if abs(np.log(shape)) > 0.5
-        else (1.0, 1.0),
+        "atom_width": (0.75 * spot.width, 1.2 * spot.width),
+        "elongation": (0.85 * shape, 1.15 * shape) if elongated else (1.0, 1.0),
+        "correlation": spot.correlation if elongated else 0.0,
         "peak": (0.5 * peak, 1.6 * peak),
         "usual_peak": (0.7 * peak, 1.3 * peak),
         "background": (0.5 * ratio, 1.2 * ratio),

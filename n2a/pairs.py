@@ -32,6 +32,7 @@ class Recipe:
     even: bool = False  # background drawn evenly from its range; else most often below 2
     astigmatism: float = 0.04  # spread of the logarithm of the spot's axes
     elongation: tuple[float, float] = (1.0, 1.0)  # of the spots along x, over y
+    correlation: float = 0.0  # of y and x in a spot, whose axes are not those of the image then
     thickness: tuple[float, float] = (0.0, 0.4)  # contrast of slow changes of the background
     slope: tuple[float, float] = (0.0, 0.5)  # of the background across a patch, both edges together
     texture: tuple[float, float] = (0.0, 0.15)  # contrast of the film at the size of the atoms
@@ -121,16 +122,19 @@ class PairSampler:
         stretch = _log_uniform(rng, recipe.elongation, batch) ** 0.5
         astigmatic = width[:, None] * np.stack([1 / stretch, stretch], 1)
         astigmatic *= np.exp(rng.normal(scale=recipe.astigmatism, size=(batch, 2)))
+        tilt = recipe.correlation
+        # A tilted spot of the same area reaches further along both axes.
+        astigmatic *= (1 - tilt**2) ** -0.25
         width_t = self._tensor(astigmatic)[:, None].expand(-1, self.window, -1)
         shape = (self.size, self.size)
-        atoms = render(positions, heights, width_t, shape)
+        atoms = render(positions, heights, width_t, shape, tilt)
         tails = self._tensor(
             np.where(rng.uniform(size=batch) < 0.4, rng.uniform(0.02, 0.12, batch), 0)
         )
         spread = self._tensor(rng.uniform(2, 4.5, batch))[:, None, None]
         middle = self.window // 2
         here = slice(middle, middle + 1)  # tails are wide and weak: their motion does not matter
-        halo = render(positions[:, here], heights[:, here], width_t[:, here] * spread, shape)
+        halo = render(positions[:, here], heights[:, here], width_t[:, here] * spread, shape, tilt)
         halo = halo * tails[:, None, None, None]
         if self.images is not None:
             atoms, halo = self._cut(batch), torch.zeros_like(halo)
@@ -138,9 +142,8 @@ class PairSampler:
         for i, scene in enumerate(scenes):
             if len(scene.empty):
                 spots = self._tensor(scene.empty)
-                weight[i] += 4 * render(
-                    spots, torch.ones(len(spots), device=self.device), width_t[i, 0], shape
-                ).clamp_max(1)
+                ones = torch.ones(len(spots), device=self.device)
+                weight[i] += 4 * render(spots, ones, width_t[i, 0], shape, tilt).clamp_max(1)
 
         peak = np.where(
             rng.uniform(size=batch) < 0.5,

@@ -11,6 +11,7 @@ from n2a.model import get_model
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
 from n2a.plan import plan_series
+from n2a.spot_shape import SpotShape
 
 
 def atoms(shape, width, seed=0, spacing=8.0, stretch=1.0):
@@ -122,13 +123,15 @@ class TestFeatures:
         # Told as afterglow or as short lines, which are alike in the noise.
         assert 0.2 < glowing.afterglow < 0.42 or (0.2 < glowing.line < 0.5 and glowing.reach < 4)
 
-    def test_elongated_spots(self):
-        round_, wide = (
-            measure(record(8 + 30 * atoms((96, 96), 1.6, spacing=14, stretch=k), 6))[0]
-            for k in (1.0, 1.5)
-        )
-        assert round_.elongation == pytest.approx(1, abs=0.3)
-        assert wide.elongation == pytest.approx(1.5, abs=0.4)
+    @pytest.mark.parametrize("stretch", [0.5, 1.0, 2.0])
+    def test_shape_of_the_atoms(self, stretch):
+        """Drawn with 3 counts on a background of 3, and on rows that are not those of the image."""
+        drawn = 3 + 3 * atoms((112, 112), 2.4 / stretch**0.5, spacing=16, stretch=stretch)
+        found, series = measure(record(drawn, 8), atom_width=2.4)
+        factor = series.plan.factor
+        assert found.spot.along_y * factor == pytest.approx(2.4 / stretch**0.5, rel=0.2)
+        assert found.spot.along_x * factor == pytest.approx(2.4 * stretch**0.5, rel=0.2)
+        assert abs(found.spot.correlation) < 0.2
 
     def test_texture(self):
         """A bright film that is rough at the size of the atoms is told from a smooth one."""
@@ -173,7 +176,7 @@ class TestFeatures:
         plan = plan_series(frames)
         frames[2] = np.nan
         found = measure_features(NoisySeries(frames, plan), get_model().generator)
-        assert np.isfinite(found).all()
+        assert np.isfinite([*found.spot, *found[2:]]).all()
         assert found.height * plan.noise == pytest.approx(30, rel=0.3)
 
 
@@ -197,7 +200,7 @@ class TestRecipe:
         assert recipe.elongation == (1, 1)
         assert recipe.line_share == Recipe().line_share
 
-    FEATURES = Features(2.0, 2.0, 1.0, 6.0, 0.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
+    FEATURES = Features(2.0, SpotShape(2.0, 2.0, 0.0), 6.0, 0.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
 
     def test_scan_noise(self):
         found = self.FEATURES._replace(line=0.2, reach=15.0, afterglow=0.3, decay=1.5)
@@ -208,24 +211,36 @@ class TestRecipe:
         assert inside(1.5, recipe.afterglow_decay)
         assert recipe.line_share == recipe.afterglow_share == 0.9
 
-    def test_two_opinions_on_the_width(self):
-        # Noise along the lines can mislead the spectrum of single frames: both widths are in.
-        recipe = match_recipe(self.FEATURES._replace(shared_width=4.0), 0.3, dark=False)
+    def test_the_shape_decides_on_the_width(self):
+        """Noise along the lines can mislead the plan, which sees spectra of single frames."""
+        recipe = match_recipe(self.FEATURES._replace(atom_width=0.9), 0.3, dark=False)
+        assert recipe.atom_width == match_recipe(self.FEATURES, 0.3, dark=False).atom_width
         assert inside(2.0, recipe.atom_width)
-        assert inside(4.0, recipe.atom_width)
-        narrow = match_recipe(self.FEATURES._replace(shared_width=2.5), 0.3, dark=False)
-        assert narrow.atom_width == match_recipe(self.FEATURES, 0.3, dark=False).atom_width
 
     def test_dark(self):
         recipe = match_recipe(self.FEATURES, -0.3, dark=True)
         assert recipe.dark == 1
         assert recipe.peak == match_recipe(self.FEATURES, 0.3, dark=False).peak
 
-    @pytest.mark.parametrize("shape", [0.5, 2.0])
-    def test_elongation(self, shape):
-        recipe = match_recipe(self.FEATURES._replace(elongation=shape), 0.3, dark=False)
-        assert inside(shape, recipe.elongation)
-        assert inside(1.0, recipe.elongation)
+    @pytest.mark.parametrize("shape", [(1.4, 2.8, 0.0), (2.8, 1.4, 0.0), (2.2, 2.4, 0.6)])
+    def test_elongated_atoms(self, shape):
+        found = self.FEATURES._replace(spot=SpotShape(*shape))
+        recipe = match_recipe(found, 0.3, dark=False)
+        assert inside(shape[1] / shape[0], recipe.elongation)
+        assert recipe.correlation == shape[2]
+        assert inside(found.spot.width, recipe.atom_width)
+        # Afterglow makes them longer too, and the pairs have it.
+        glowing = match_recipe(found._replace(afterglow=0.3), 0.3, dark=False)
+        assert glowing.elongation == (1, 1)
+        assert glowing.correlation == 0
+
+    def test_atoms_that_touch_are_no_ellipse(self):
+        """Columns that stand close look 1.3 times as long as wide; a round spot explains them."""
+        recipe = match_recipe(
+            self.FEATURES._replace(spot=SpotShape(2.0, 2.0, -0.25)), 0.3, dark=False
+        )
+        assert recipe.elongation == (1, 1)
+        assert recipe.correlation == 0
 
     def test_what_is_not_measured_is_kept(self):
         base = Recipe(drift=(0.5, 0.6), structures=(("2d", 1.0),))
@@ -237,7 +252,7 @@ class TestRecipe:
     @pytest.mark.parametrize("height", [0.01, 1e4])
     def test_extremes_stay_ranges(self, curvature, height):
         found = self.FEATURES._replace(
-            height=height, texture=100.0, slow=50.0, line=0.95, elongation=5.0
+            height=height, texture=100.0, slow=50.0, line=0.95, spot=SpotShape(1.0, 5.0, 0.0)
         )
         for name, value in match_recipe(found, curvature, dark=False).to_dict().items():
             if isinstance(value, tuple) and len(value) == 2 and name != "structures":

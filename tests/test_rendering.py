@@ -8,13 +8,16 @@ import torch
 from n2a.rendering import render
 
 
-def spots(positions, intensities, width, shape):
-    """Sum of spots, pixel by pixel."""
+def spots(positions, intensities, width, shape, correlation=0.0):
+    """Sum of spots, pixel by pixel, by the inverse of their covariance."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     sy, sx = np.broadcast_to(width, 2)
+    a, b, c = sy**2, correlation * sy * sx, sx**2
     image = np.zeros(shape)
     for (py, px), height in zip(positions, intensities):
-        image += height * np.exp(-((y - py) ** 2) / (2 * sy**2) - (x - px) ** 2 / (2 * sx**2))
+        dy, dx = y - py, x - px
+        distance = (c * dy**2 - 2 * b * dy * dx + a * dx**2) / (a * c - b**2)
+        image += height * np.exp(-distance / 2)
     return image
 
 
@@ -29,6 +32,16 @@ def test_sum_of_gaussians(atoms, width):
     image = render(*map(torch.from_numpy, atoms), torch.tensor(width).double(), (40, 33))
     assert image.shape == (40, 33)
     np.testing.assert_allclose(image.numpy(), spots(*atoms, width, (40, 33)), atol=1e-6)
+
+
+@pytest.mark.parametrize("correlation", [0.2, -0.6, 0.8])
+def test_tilted_spots(atoms, correlation):
+    width = (1.5, 3.0)
+    image = render(
+        *map(torch.from_numpy, atoms), torch.tensor(width).double(), (40, 33), correlation
+    )
+    expected = spots(*atoms, width, (40, 33), correlation)
+    np.testing.assert_allclose(image.numpy(), expected, atol=2e-3 * atoms[1].max())
 
 
 def test_batches_of_frames_have_their_own_atoms_and_widths():
