@@ -216,7 +216,9 @@ class Loop:
         if weights.clean_cycle or weights.adversarial_noise:
             made = self._noisy(pairs, noise)
             if weights.clean_cycle:
-                cycled = self._clear(pairs | {"frames": made * (pairs["valid"] > 0)})
+                # The noise that was made is that of one frame.
+                seen = (pairs["valid"] > 0).float()
+                cycled = self._clear(pairs | {"frames": made * seen, "valid": seen})
                 cycled, _ = _linear(cycled, pairs["curvature"])
                 told["clean_cycle"] = losses.clean_cycle(pairs["atoms"] / height, cycled / height)
             if weights.adversarial_noise:
@@ -256,7 +258,9 @@ class Loop:
         return {name: float(value.detach()) for name, value in told.items()}
 
     def _real(self, one: int, rng, number: int) -> Batch:
-        patches = self.series[one].patches(rng, self.settings.batch, self.settings.size, number)
+        patches = self.series[one].patches(
+            rng, self.settings.batch, self.settings.size, number, not self.recipes[one].correlation
+        )
         return {k: v.to(self.device) for k, v in patches.items()}
 
     def _simulated(self, one: int, rng, number: int) -> Batch:

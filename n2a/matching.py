@@ -15,6 +15,7 @@ from n2a.noise import scan_covariance
 from n2a.normalization import linearise
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
+from n2a.sampling import middle_part
 from n2a.spot_shape import Sighting, SpotShape, find_tops, measure_spot
 
 LAGS = 48
@@ -22,8 +23,9 @@ LAGS = 48
 PATCH = 96
 # Edge in pixels of the part of a frame that the shape of the atoms is measured on.
 EDGE = 384
-# Spots of a lower elongation pass as round: atoms that stand in each other's way look like it.
-ROUND = 1.4
+# Spots of a lower elongation pass as round, and of a lower correlation as along an axis of the image: atoms that stand
+# in each other's way look like it.
+ROUND, TILTED = 1.4, 0.25
 
 
 class Features(NamedTuple):
@@ -32,7 +34,7 @@ class Features(NamedTuple):
     Attributes
     ----------
     atom_width
-        Standard deviation of a spot in pixels of the network.
+        Of the plan, in pixels of the network: where the measurement of the shape starts.
     spot
         Shape of an atom, from frames that its position was found without.
     height
@@ -128,8 +130,8 @@ def _band(frame: np.ndarray, width: float) -> np.ndarray:
 
 def _sightings(generator, values, valid, curvature, width) -> list[Sighting]:
     """The frames next to the middle one, each with the atoms that are found without it."""
-    crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in values.shape[1:])
-    values, valid = values[(slice(None), *crop)], valid[(slice(None), *crop)]
+    part = (slice(None), *middle_part(values.shape[1:], EDGE))
+    values, valid = values[part], valid[part]
     middle, found = len(values) // 2, []
     for slot in (middle - 1, middle + 1):
         if not 0 <= slot < len(values) or valid[slot].mean() < 0.5:
@@ -236,7 +238,7 @@ def match_recipe(
     changes = {
         "atom_width": (0.75 * spot.width, 1.2 * spot.width),
         "elongation": (0.85 * shape, 1.15 * shape) if elongated else (1.0, 1.0),
-        "correlation": spot.correlation if elongated else 0.0,
+        "correlation": spot.correlation if elongated and abs(spot.correlation) > TILTED else 0.0,
         "peak": (0.5 * peak, 1.6 * peak),
         "usual_peak": (0.7 * peak, 1.3 * peak),
         "background": (0.5 * ratio, 1.2 * ratio),

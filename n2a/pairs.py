@@ -162,7 +162,7 @@ class PairSampler:
 
         seen = total * self._beam(batch)
         # Alike for the batch, which saves making frames that are not used.
-        further = rng.integers(FURTHER + 1, size=2) if self.window > 1 else (0, 0)
+        further = rng.integers(FURTHER + 1, size=2) if self.window > 3 else (0, 0)
         more = [seen[:, [slot] * n] for slot, n in zip((0, -1), further, strict=True)]
         counts, extra = self._acquire(torch.cat([seen, *more], 1), peak)
         level = torch.stack([

@@ -83,10 +83,13 @@ class NoisySeries:
         values, valid = self.windows.gather(frames, i, slots, known).cut()
         return values, valid > 0, [slots.get(slot) for slot in range(self.windows.window)]
 
-    def patches(self, rng: np.random.Generator, batch: int, size: int, step: int = 0) -> dict:
+    def patches(
+        self, rng: np.random.Generator, batch: int, size: int, step: int = 0, mirror: bool = True
+    ) -> dict:
         """Random patches: frames and valid (b, window, size, size) and curvature (b,), as tensors.
 
-        Long series are walked through in runs of neighbouring frames that `step` and `rng` choose.
+        Long series are walked through in runs of neighbouring frames that `step` and `rng` choose. Every second batch
+        is mirrored along y, unless not `mirror`: a tilted spot would tilt the other way.
         """
         size = min(size, *(n // 8 * 8 for n in self.shape))
         values, valid = [], []
@@ -99,7 +102,7 @@ class NoisySeries:
                 valid.append(seen[:, y : y + size, x : x + size])
         frames, seen = np.stack(values), np.stack(valid).astype(np.float32)
         # The scan has a direction along x: mirrored along y and in time only.
-        if rng.uniform() < 0.5:
+        if rng.uniform() < 0.5 and mirror:
             frames, seen = frames[:, :, ::-1], seen[:, :, ::-1]
         if rng.uniform() < 0.5:
             frames, seen = frames[:, ::-1], seen[:, ::-1]

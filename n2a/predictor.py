@@ -101,7 +101,7 @@ class Predictor:
     def restore(
         self, frames: np.ndarray, start: int = 0, stop: int | None = None
     ) -> Iterator[np.ndarray]:
-        """Denoise frame by frame: as a call does, with only one window in memory."""
+        """Denoise frame by frame: as a call does, with the frames that one window needs in memory."""
         stop = len(frames) if stop is None else stop
         prepared: dict[int, Frame] = {}
         matches: dict[tuple[int, int], Match] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from n2a.overlay import new_figure, scale_bar
+from n2a.sampling import middle_part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,9 +164,7 @@ def draw(findings: Findings, title: str = "", figure: Figure | None = None) -> F
 
 
 def _draw_images(axes: list[Axes], pictures: dict) -> None:
-    crop = tuple(
-        slice((n - min(n, _CROP)) // 2, (n + min(n, _CROP)) // 2) for n in pictures["raw"].shape
-    )
+    crop = middle_part(pictures["raw"].shape, _CROP)
     low, high = np.percentile(pictures["denoised"][crop], (0.5, 99.8))
     room = 0.25 * (high - low)
     for place, key, limits, name in (

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from n2a import signals
 from n2a.judging import Case, Findings, Unsuitable, judge
 from n2a.lines import FINE, GRAVE, Line
+from n2a.sampling import middle_part
 from n2a.views import UNSEEN
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 PIXELS = 1e7  # that are judged
 EDGE = 512  # of the part of large frames that is judged
-RUN = 12  # frames in a row
+RUN = 18  # frames in a row: what looks at five on each side sees as much as in the series for eight of them
 _MATCH = 0.02  # of the result: what the ends of a run and the edges of a crop change
 
 
@@ -337,10 +338,7 @@ def judged_spans(
 ) -> tuple[list[tuple], tuple[slice, slice], str]:
     """Which frames are judged, as (other indices, start, stop), the part of each, and both in words."""
     *others, n, height, width = shape
-    window = tuple(
-        slice((k - min(k, EDGE)) // 2, (k - min(k, EDGE)) // 2 + min(k, EDGE))
-        for k in (height, width)
-    )
+    window = middle_part((height, width), EDGE)
     area = min(height, EDGE) * min(width, EDGE)
     total = n * math.prod(others)
     budget = max(RUN if series else 4, int(PIXELS // area))
@@ -350,7 +348,7 @@ def judged_spans(
         spans = [(tuple(place[:-1]), int(place[-1]), int(place[-1]) + 1) for place in places]
     else:
         # Runs of one length each, evenly over all series; the whole of them where that is allowed.
-        each = max(1, round(n / RUN))
+        each = max(1, n // RUN)
         edges = np.linspace(0, n, each + 1).round().astype(int).tolist()
         every = [
             (index, a, b) for index in np.ndindex(*others) for a, b in itertools.pairwise(edges)
@@ -454,7 +452,7 @@ def _predictors(model, provenance, frames, series, size):
 def _difference(method, raw: np.ndarray, result: np.ndarray) -> float:
     """RMS difference of what a method gives, over the standard deviation of the result, away from the ends."""
     count = len(raw)
-    start = min(3, max(0, (count - 1) // 2))
+    start = min(UNSEEN[0] - 1, max(0, (count - 1) // 2))
     own = method(raw)[start : max(start + 1, count - start)]
     there = result[start : max(start + 1, count - start)].astype(np.float64)
     inner = tuple(slice(n // 8, n - n // 8) for n in raw.shape[1:])

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hyperspy.signal import BaseSignal
 
+from n2a.sampling import middle_part
+
 if TYPE_CHECKING:
     import dask.array as da
 
@@ -20,8 +22,8 @@ TIME_NAMES = ("time", "t", "frame", "frames")
 
 # Pixels in one block: 32 MiB as float32, 16 frames of 512 x 512 twice over.
 BLOCK_PIXELS = 2**23
-# Shorter blocks would read their neighbours in time more often than themselves.
-MIN_FRAMES = 4
+# Shorter blocks would mostly read their neighbours in time, five on each side.
+MIN_FRAMES = 8
 
 
 # Checks
@@ -230,10 +232,7 @@ def sample_frames(
     area = math.prod(min(n, size) for n in frames.shape[-2:])
     count = min(number, max(4, min(16, pixels // area)))
     picks = np.unique(np.linspace(0, number - 1, count).round().astype(int))
-    window = tuple(
-        slice((n - min(n, size)) // 2, (n - min(n, size)) // 2 + min(n, size))
-        for n in frames.shape[-2:]
-    )
+    window = middle_part(frames.shape[-2:], size)
     sample = [frames[(*np.unravel_index(pick, frames.shape[:-2]), *window)] for pick in picks]
     return np.stack(sample if isinstance(frames, np.ndarray) else dask.compute(*sample))
 

@@ -15,6 +15,8 @@ from scipy.signal import fftconvolve
 REACH, BACKGROUND = 5.0, 5.0
 # Spread of the logarithms of the widths, and of the correlation, before anything is measured.
 PRIOR = 0.35
+# Correlation of the most tilted ellipse: three times as long as wide.
+MOST_TILTED = 0.8
 _PIXELS = 1 / 6  # px^2: mean variance of the four weights with which an atom is put on pixels
 
 
@@ -43,6 +45,11 @@ class SpotShape(NamedTuple):
         across, along = self.axes
         return along / across
 
+    def scaled(self, width: float) -> SpotShape:
+        """The same ellipse in another size."""
+        factor = width / self.width
+        return SpotShape(self.along_y * factor, self.along_x * factor, self.correlation)
+
 
 class Sighting(NamedTuple):
     """A frame (y, x), linear, in units of its noise, and the atoms (n, 3) that should be in it: row, column, height."""
@@ -62,7 +69,9 @@ def find_tops(atoms: np.ndarray, width: float, least: float) -> np.ndarray:
     for k, (dy, dx) in enumerate(((1, 0), (0, 1))):
         before, here, after = (logarithm[row + 1 + s * dy, column + 1 + s * dx] for s in (-1, 0, 1))
         bend = np.minimum(before + after - 2 * here, -1e-6)
-        found[k] += ((before - after) / (2 * bend)).clip(-0.5, 0.5)
+        # Where the image ends nothing is known of one side.
+        inside = (found[k] > 0) & (found[k] < atoms.shape[k] - 1)
+        found[k] += inside * ((before - after) / (2 * bend)).clip(-0.5, 0.5)
     return np.stack([*found, atoms[row, column]], 1)
 
 
@@ -95,7 +104,9 @@ def measure_spot(sightings: Sequence[Sighting], width: float) -> SpotShape:
 
     def shape(logarithms: np.ndarray) -> SpotShape:
         along_y, along_x = width * np.exp(logarithms[:2].clip(-1.5, 1.5))
-        return SpotShape(float(along_y), float(along_x), float(np.tanh(logarithms[2])))
+        return SpotShape(
+            float(along_y), float(along_x), float(MOST_TILTED * np.tanh(logarithms[2]))
+        )
 
     def misfit(logarithms: np.ndarray) -> float:
         # An atom that is put on the four pixels around it is wider by them.
@@ -107,9 +118,9 @@ def measure_spot(sightings: Sequence[Sighting], width: float) -> SpotShape:
         # The height of all is free. Half the squared differences, in units of the noise, and the prior.
         return -(seen**2) / (2 * max(made, 1e-12)) + (logarithms**2).sum() / (2 * PRIOR**2)
 
-    found = minimize(
-        misfit, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-3}
-    )
+    simplex = 0.2 * np.vstack([np.zeros(3), np.eye(3)])
+    options = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-3}
+    found = minimize(misfit, simplex[0], method="Nelder-Mead", options=options)
     return shape(found.x)
 
 

@@ -199,6 +199,8 @@ def train(
     chosen = replace(chosen, size=min(chosen.size, *edges))
     features = [measure_features(one, box.generator) for one in series]
     _check_atoms(features)
+    if atom_width is not None:
+        features = [one._replace(spot=one.spot.scaled(one.atom_width)) for one in features]
     images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
     judge = Judge(series, box.generator)
     loop = make_loop(series, features, box.generator, preset, chosen, images, seed, device, fabric)

@@ -13,6 +13,7 @@ from n2a.inference import restore
 from n2a.means import Estimate, block_mean
 from n2a.normalization import linearise
 from n2a.patches import NoisySeries
+from n2a.sampling import middle_part
 from n2a.whiteness import residual_whiteness
 
 # Held-out windows that are looked at, and the edge of the part of each, in pixels.
@@ -137,8 +138,8 @@ class Judge:
         """
         one = self.series[0]
         values, valid, _ = one.window(one.length // 2, tuple(0 for _ in one.others))
-        crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in one.shape)
-        values, valid = values[(slice(None), *crop)], valid[(slice(None), *crop)]
+        part = (slice(None), *middle_part(one.shape, EDGE))
+        values, valid = values[part], valid[part]
         if min(values.shape[1:]) < SMALLEST:
             return False
         raw = linearise(values[len(values) // 2], one.curvature)
@@ -156,9 +157,7 @@ class Judge:
         if not self.views:
             return None, None
         view = self.views[0]
-        patch = tuple(
-            slice((n - min(n, 128)) // 2, (n + min(n, 128)) // 2) for n in view.target.shape
-        )
+        patch = middle_part(view.target.shape, 128)
         return view.middle[patch], self._restored(network, view)[0][patch]
 
     def collapsed(self, network: Generator) -> str:
@@ -198,8 +197,8 @@ def _views(series: NoisySeries, held: int, number: int) -> list[View]:
         values, valid, slots = series.window(i, other)
         if held not in slots:
             continue
-        crop = tuple(slice((n - min(n, EDGE)) // 2, (n + min(n, EDGE)) // 2) for n in series.shape)
-        values, valid = values[(slice(None), *crop)].copy(), valid[(slice(None), *crop)].copy()
+        part = (slice(None), *middle_part(series.shape, EDGE))
+        values, valid = values[part].copy(), valid[part].copy()
         hidden = [slot for slot, j in enumerate(slots) if j in series.held_out]
         slot, middle = slots.index(held), len(values) // 2
         if not valid[slot].any() or valid[middle].mean() < 0.5:

@@ -19,8 +19,8 @@ STILL = 0.9
 # Mean squared difference, in units of its noise, of a frame that helps fully and of one that does not; over a square of
 # so many atom widths. And the squared difference of one place from which on it does not.
 ALIKE, MOVED, AREA, GONE = 1.1, 1.5, 14, 12.0
-# Weight of a mean below which there is none.
-LEAST = 0.3
+# Frames, as a weight, that fill an empty place at least; the network has seen no fewer.
+LEAST = 0.9
 # Value, in units of the noise, above which nothing is an atom.
 BRIGHT = 500.0
 # Difference of the levels of two frames, in units of the noise, that only the beam can make.
@@ -84,12 +84,14 @@ class Windows:
     Attributes
     ----------
     halo
-        How far a window reaches: half its length, and :data:`REACH` where nothing moves.
+        How far a window reaches: half its length, at the ends of a series one frame more, and :data:`REACH` where
+        nothing moves.
     """
 
     def __init__(self, plan: Plan, window: int, use_time: bool = True):
         self.plan, self.window, self.use_time = plan, window, use_time
-        self.halo = max(window // 2, REACH) if use_time and window > 1 else 0
+        reach = max(window // 2 + 1, REACH if window > 3 else 0)
+        self.halo = reach if use_time and window > 1 else 0
         self.normalization = Normalization(
             plan.level, plan.noise, plan.gain, 1 if plan.contrast == "bright" else -1
         )
@@ -129,6 +131,8 @@ class Windows:
     def beyond(self, i: int, length: int) -> list[int]:
         """Frames outside of the window around frame `i` that :meth:`extend` may use, the nearest first."""
         half = self.window // 2
+        if half < 2:  # the first and last are the next neighbours
+            return []
         steps = [k for d in range(half + 1, self.halo + 1) for k in (-d, d)]
         return [i + k for k in steps if 0 <= i + k < length]
 
@@ -160,11 +164,13 @@ class Windows:
         of their likeness to the mean of the window. Next neighbours stay what they are: where something moves without
         being noticed, they tell best where it is.
         """
+        if not beyond:
+            return window
         last, middle = self.window - 1, self.window // 2
         # Frames to both sides of the middle: the mean of others would lie on one side of a motion.
         around = window.slots[middle - 1 : middle + 2]
         near = [self._smooth(*part) for part in around if part is not None]
-        if len(near) < 2 or not beyond:
+        if len(near) < 2:
             return window
         mean, number, noise = _mean_and_noise(near)
         inside = [id(part[0]) for part in window.slots if part is not None]
@@ -254,7 +260,7 @@ def _averaged(parts: list) -> Frame:
             here = move(_seen(frame), shift).astype(np.float32)
         weights += here
         here *= move(frame.values, shift)
-        total += np.nan_to_num(here, copy=False, posinf=0, neginf=0)
+        total += here
     # Too little to stand on is nothing.
     weights[weights < LEAST] = 0
     total /= np.maximum(weights, LEAST)

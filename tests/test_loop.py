@@ -126,6 +126,17 @@ class TestHiding:
                     lists = frames[i] + hidden["curvature"][i] / 4 * frames[i] ** 2
                     assert not any(torch.allclose(one, target[i]) for one in lists)
 
+    def test_clean_cycle_tells_the_network_of_single_frames(self):
+        """The noise maker makes the noise of one frame, also where the pairs have means of several."""
+        network = Copies()
+        settings = Settings(batch=4, size=32, neighbour=0.0, pairs=0.0, clean_cycle=1.0)
+        loop = make_loop(settings, to_clear=network)
+        for number in range(6):
+            loop.step(number, 0.0)
+        assert max(float(pairs["valid"].max()) for pairs in loop._pairs.values()) > 1
+        for _, valid in loop.networks["to_clear"].seen:
+            assert set(valid.unique().tolist()) <= {0.0, 1.0}
+
     def test_weight_is_zero_where_nothing_was_measured(self):
         frames = record(np.full((8, 64, 64), 8.0))
         frames[:, :, :30] = np.nan

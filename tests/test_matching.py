@@ -125,7 +125,7 @@ class TestFeatures:
 
     @pytest.mark.parametrize("stretch", [0.5, 1.0, 2.0])
     def test_shape_of_the_atoms(self, stretch):
-        """Drawn with 3 counts on a background of 3, and on rows that are not those of the image."""
+        """Drawn with 3 counts on a background of 3."""
         drawn = 3 + 3 * atoms((112, 112), 2.4 / stretch**0.5, spacing=16, stretch=stretch)
         found, series = measure(record(drawn, 8), atom_width=2.4)
         factor = series.plan.factor
@@ -233,6 +233,12 @@ class TestRecipe:
         glowing = match_recipe(found._replace(afterglow=0.3), 0.3, dark=False)
         assert glowing.elongation == (1, 1)
         assert glowing.correlation == 0
+
+    def test_a_small_tilt_is_none(self):
+        found = self.FEATURES._replace(spot=SpotShape(1.4, 2.8, 0.2))
+        recipe = match_recipe(found, 0.3, dark=False)
+        assert recipe.correlation == 0
+        assert inside(2.0, recipe.elongation)
 
     def test_atoms_that_touch_are_no_ellipse(self):
         """Columns that stand close look 1.3 times as long as wide; a round spot explains them."""

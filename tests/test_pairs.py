@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import maximum_filter
 
 from n2a.normalization import linearise
 from n2a.pairs import PairSampler, Recipe
@@ -52,6 +53,32 @@ class TestBatch:
         batch = PairSampler(Recipe(), size=size, window=window, seed=0)(3)
         assert batch["frames"].shape == (3, window, size, size)
         assert batch["atoms"].shape == (3, size, size)
+
+    @pytest.mark.parametrize(("stretch", "tilt"), [(1.0, 0.0), (2.0, 0.0), (0.6, 0.0), (1.2, 0.6)])
+    def test_shape_of_the_atoms(self, stretch, tilt):
+        """Widths and tilt by the moments of atoms that stand alone, whose area stays the same."""
+        recipe = only(
+            "atoms", atom_width=(2.4, 2.4), elongation=(stretch, stretch), correlation=tilt, astigmatism=0.0,
+            peak=(100, 100), usual_peak=(100, 100), dark=0.0, row_jitter=(0, 0),
+        )  # fmt: skip
+        batch = PairSampler(recipe, size=96, window=1, seed=4)(24)
+        y, x = np.mgrid[-11:12, -11:12]
+        found = []
+        for image in batch["atoms"].numpy():
+            alone = np.argwhere(image[11:-11, 11:-11] == maximum_filter(image, 35)[11:-11, 11:-11])
+            for row, column in alone:
+                part = image[row : row + 23, column : column + 23]
+                rim = max(part[[0, -1]].max(), part[:, [0, -1]].max())
+                if not 0 <= rim < 0.01 * part.max():
+                    continue
+                p = part / part.sum()
+                u, v = y - (p * y).sum(), x - (p * x).sum()
+                found.append([(p * u * u).sum(), (p * v * v).sum(), (p * u * v).sum()])
+        assert len(found) > 5
+        yy, xx, yx = np.median(found, axis=0)
+        assert (yy * xx - yx**2) ** 0.25 == pytest.approx(2.4, rel=0.05)
+        assert (xx / yy) ** 0.5 == pytest.approx(stretch, rel=0.06)
+        assert yx / (yy * xx) ** 0.5 == pytest.approx(tilt, abs=0.06)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_structure_is_finite(self, kind):

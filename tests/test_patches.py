@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Patches of a noisy series: cut from the windows that denoise sees, without held-out frames, without loading it."""
+"""Patches of a noisy series: cut from the windows around its frames, without held-out frames, without loading it."""
 
 import dask.array as da
 import numpy as np
@@ -96,6 +96,31 @@ class TestValues:
         lazy = NoisySeries(da.from_array(make_frames(), chunks=(4, 20, 56)), PLAN)
         fresh = lazy.patches(np.random.default_rng(1), 4, 24)
         assert torch.equal(first["frames"], fresh["frames"])
+
+    def test_mirrored_along_y_only_where_asked_for(self):
+        frames = make_frames()
+        series = NoisySeries(frames, PLAN)
+        windows = [series.window(i)[0] for i in range(9)]
+
+        def as_recorded(mirror):
+            told = []
+            for seed in range(8):
+                (patch,) = series.patches(np.random.default_rng(seed), 1, 24, mirror=mirror)[
+                    "frames"
+                ]
+                places = (where(patch.numpy()[::t], w) for w in windows for t in (1, -1))
+                told.append(any(place is not None for place in places))
+            return told
+
+        def where(patch, window):
+            rows, columns = np.nonzero(window[0, :17, :33] == patch[0, 0, 0])
+            for y, x in zip(rows, columns):
+                if np.array_equal(window[:, y : y + 24, x : x + 24], patch):
+                    return y, x
+            return None
+
+        assert all(as_recorded(False))
+        assert 0 < sum(as_recorded(True)) < 8
 
     def test_as_large_as_the_frames_allow(self):
         series = NoisySeries(make_frames(), PLAN)

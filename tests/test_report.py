@@ -336,6 +336,16 @@ class TestSample:
             r"\d+ of 60 frames, in \d runs, the middle 512 x 512 px of each", found.frames
         )
 
+    @pytest.mark.parametrize("frames", [32, 40])
+    def test_a_run_is_known_again_within_a_series_at_rest(self, frames):
+        """The method sees less at the ends of a run than it saw in the series; it is not accused of it."""
+        clean = n2a.simulate(structure="2d", shape=(64, 64), frames=frames, drift=0, seed=3)
+        noisy = n2a.acquire(clean, dose=3, drift=0, seed=3)
+        found = n2a.report(noisy, n2a.denoise(noisy))
+        assert "runs" in found.frames or frames < 36
+        assert not any("changed afterwards" in message for message in found.messages)
+        assert found["frc"].value is not None
+
     def test_series_of_series(self, series):
         _, noisy, denoised = series
         stacks = [hs.stack([each, each], new_axis_name="place") for each in (noisy, denoised)]

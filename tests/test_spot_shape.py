@@ -74,6 +74,22 @@ class TestMeasureSpot:
         assert found.elongation < 1.4
         assert 1.4 < found.width < 3.5
 
+    def test_a_few_atoms_tell_a_little(self):
+        """Nine faint ones, twice as wide as high: what is found lies between the round spot and them."""
+        atoms = np.array([[20.0 * r + 12, 20.0 * c + 12, 0.7] for r in range(3) for c in range(3)])
+        frame = draw(atoms, (64, 64), (1.6, 3.2, 0.0))
+        found = measure_spot([Sighting(frame, atoms)], 2.2)
+        assert 1.6 < found.along_y < 2.1
+        assert 2.3 < found.along_x < 3.2
+
+    def test_extremes_stay_ellipses(self):
+        """A scratch across the image is the most tilted ellipse that there is."""
+        y, x = np.mgrid[:64, :64]
+        frame = 50 * np.exp(-((y - x) ** 2) / 2.0)
+        found = measure_spot([Sighting(frame, np.array([[32.0, 32.0, 50.0]]))], 2.0)
+        assert 0.5 < found.correlation <= 0.8
+        assert found.elongation < 12
+
     def test_units_of_the_heights_do_not_matter(self):
         atoms = lattice((64, 64), 12.0)
         frame = 10 * draw(atoms, (64, 64), (1.6, 2.4, 0.0))
@@ -94,6 +110,12 @@ class TestSpotShape:
         assert spot.elongation == pytest.approx(2)
         assert spot.width == pytest.approx(4.5**0.5)
 
+    def test_scaled(self):
+        spot = SpotShape(1.5, 3.0, 0.3)
+        double = spot.scaled(2 * spot.width)
+        assert double == pytest.approx((3.0, 6.0, 0.3))
+        assert double.elongation == pytest.approx(spot.elongation)
+
 
 class TestTops:
     def test_places_and_heights(self):
@@ -113,5 +135,5 @@ class TestTops:
         assert find_tops(np.zeros((20, 30)), 2.0, 0.5).shape == (0, 3)
 
     def test_at_the_edge(self):
-        found = find_tops(draw([[0.0, 15.0, 4.0]], (20, 30), (2, 2, 0)), 2.0, 1.0)
-        assert found[0, :2] == pytest.approx((0, 15), abs=0.5)
+        found = find_tops(draw([[0.0, 15.3, 4.0]], (20, 30), (2, 2, 0)), 2.0, 1.0)
+        assert found[0, :2] == pytest.approx((0, 15.3), abs=0.05)

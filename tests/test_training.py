@@ -15,6 +15,7 @@ import torch
 
 import n2a
 from n2a.model import Noise2Atom, get_model
+from n2a.spot_shape import SpotShape
 
 QUICK = {"batch": 2, "size": 48, "show_progressbar": False}
 Signal2D = hs.signals.Signal2D
@@ -224,6 +225,15 @@ class TestSeries:
         model = train(series().isig[8:56, 8:48], atom_width=4.0)
         assert model.training["settings"]["size"] == 16
         assert model.verdict in ("better", "no better")
+
+    def test_a_width_that_is_given_is_that_of_the_pairs(self):
+        model = train(series(), atom_width=3.0)
+        factor = model.training["plans"][0]["factor"]
+        spot = SpotShape(*model.training["features"][0]["spot"])
+        assert spot.width == pytest.approx(3.0 / factor)
+        assert spot.width != pytest.approx(
+            SpotShape(*train(series()).training["features"][0]["spot"]).width, rel=0.02
+        )
 
     @pytest.mark.parametrize("dtype", [">i2", "float64"])
     def test_dtypes(self, dtype, trained):
