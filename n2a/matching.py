@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from n2a.cropping import middle_part
 from n2a.generator import Generator
 from n2a.inference import restore
 from n2a.noise import scan_covariance
 from n2a.normalization import linearise
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
-from n2a.sampling import middle_part
 from n2a.spot_shape import Sighting, SpotShape, find_tops, measure_spot
 
 LAGS = 48

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from n2a.cropping import middle_part
 from n2a.overlay import new_figure, scale_bar
-from n2a.sampling import middle_part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

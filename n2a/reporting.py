@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from n2a import signals
+from n2a.cropping import middle_part
 from n2a.judging import Case, Findings, Unsuitable, judge
 from n2a.lines import FINE, GRAVE, Line
-from n2a.sampling import middle_part
 from n2a.views import UNSEEN
 
 if TYPE_CHECKING:

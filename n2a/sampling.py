@@ -209,12 +209,6 @@ def find_shift(first: Spectrum, second: Spectrum, shape: tuple[int, int]) -> Mat
     return Match((int(best[0] - r), int(best[1] - r)), float(near[best]))
 
 
-def middle_part(shape: tuple[int, ...], edge: int) -> tuple[slice, ...]:
-    """The middle of an image, at most `edge` pixels along each axis."""
-    lengths = [min(n, edge) for n in shape]
-    return tuple(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(shape, lengths, strict=True))
-
-
 def move(
     frame: np.ndarray,
     shift: tuple[int, int],

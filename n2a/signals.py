@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hyperspy.signal import BaseSignal
 
-from n2a.sampling import middle_part
+from n2a.cropping import middle_part
 
 if TYPE_CHECKING:
     import dask.array as da

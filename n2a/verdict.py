@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from n2a.cropping import middle_part
 from n2a.evaluation import css_mean, umse
 from n2a.generator import Generator
 from n2a.inference import restore
 from n2a.means import Estimate, block_mean
 from n2a.normalization import linearise
 from n2a.patches import NoisySeries
-from n2a.sampling import middle_part
 from n2a.whiteness import residual_whiteness
 
 # Held-out windows that are looked at, and the edge of the part of each, in pixels.
