@@ -415,19 +415,24 @@ class PairSampler:
         return result, number
 
     def _valid(self, batch: int) -> torch.Tensor:
-        """Masks of what a window may lack: single images, the ends of a series, borders after alignment."""
+        """Masks of what a window may lack: single images, ends of series, short ones, lost frames, aligned borders."""
         rng, window = self.rng, self.window
         middle = window // 2
         valid = np.ones((batch, window, self.size, self.size), np.float32)
         for i in range(batch):
-            case = rng.uniform()
-            if case < 0.22:
+            case = rng.uniform() if middle else 0
+            if case < 0.2:
                 valid[i, np.arange(window) != middle] = 0
-            elif case < 0.42 and middle:
+            elif case < 0.38:
                 missing = rng.integers(1, middle + 1)
                 valid[i, :missing] = 0
                 if rng.uniform() < 0.5:
                     valid[i] = valid[i, ::-1]
+            elif case < 0.48:
+                before, after = rng.integers(1, middle + 1, size=2)
+                valid[i, :before] = valid[i, window - after :] = 0
+            elif case < 0.56:
+                valid[i, (middle + rng.integers(1, window)) % window] = 0
             if rng.uniform() < 0.12:
                 for t in range(window):
                     border = int(rng.integers(0, 16))
