@@ -23,9 +23,11 @@ LAGS = 48
 PATCH = 96
 # Edge in pixels of the part of a frame that the shape of the atoms is measured on.
 EDGE = 384
-# Spots of a lower elongation pass as round, and of a lower correlation as along an axis of the image: atoms that stand
-# in each other's way look like it.
-ROUND, TILTED = 1.4, 0.25
+# Spots of a lower elongation pass as round, since atoms that stand in each other's way look like it; those of a higher
+# one are rows of atoms that touch. Of a lower correlation they are along an axis of the image.
+ROUND, ROW, TILTED = 1.4, 2.5, 0.25
+# Measured width of the spots over that of the plan, above which noise along the scan has misled the plan.
+MISLED = 1.5
 
 
 class Features(NamedTuple):
@@ -233,10 +235,13 @@ def match_recipe(
     texture, slow = features.texture * noise / level, features.slow * noise / level
     spot = features.spot
     # Afterglow makes atoms longer along the scan, and is made by the pairs.
-    elongated = spot.elongation > ROUND and features.afterglow <= 0.02
+    elongated = ROUND < spot.elongation < ROW and features.afterglow <= 0.02
     shape = spot.along_x / spot.along_y
+    # Columns that touch make the spots look wider than the plan does.
+    touching = spot.width < MISLED * features.atom_width
+    narrowest = min(spot.width, features.atom_width) if touching else spot.width
     changes = {
-        "atom_width": (0.75 * spot.width, 1.2 * spot.width),
+        "atom_width": (0.75 * narrowest, 1.2 * spot.width),
         "elongation": (0.85 * shape, 1.15 * shape) if elongated else (1.0, 1.0),
         "correlation": spot.correlation if elongated and abs(spot.correlation) > TILTED else 0.0,
         "peak": (0.5 * peak, 1.6 * peak),

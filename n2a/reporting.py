@@ -353,7 +353,7 @@ def judged_spans(
         every = [
             (index, a, b) for index in np.ndindex(*others) for a, b in itertools.pairwise(edges)
         ]
-        count = max(1, min(len(every), budget // max(b - a for _, a, b in every)))
+        count = max(1, min(len(every), round(budget / max(b - a for _, a, b in every))))
         picks = np.unique(np.linspace(0, len(every) - 1, count + 2).round().astype(int)[1:-1])
         spans = every if count == len(every) else [every[pick] for pick in picks]
     judged = sum(b - a for _, a, b in spans)

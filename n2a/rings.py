@@ -22,6 +22,7 @@ from n2a.views import UNSEEN, Registration, unseen_pairs
 RINGS = 24
 _GROUPS = 4  # of rings, with as much of the structure each: what is judged by itself
 _SURE = 3.0  # standard errors
+_SAMPLE = 0.5  # of the frames must have unseen ones
 
 
 class Corner(NamedTuple):
@@ -377,6 +378,8 @@ class Budget:
         seen = self.neighbours
         share = seen.kept_pixels / max(self.pixels, 1)
         enough = seen.lasting > _SURE * np.sqrt(seen.kept_variance) + 0.3 * share * self.structure
+        # The ends of a short series are no sample of it: results are worse there.
+        enough &= share > _SAMPLE
         structure = np.maximum(self.structure, 1e-12 * max(self.raw.max(), 1e-300))
         own = (self.own - self._common) / structure
         # A linear filter of a frame has nothing that the frame has not: what else there is might be structure.

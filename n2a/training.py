@@ -211,7 +211,7 @@ def train(
         "seed": seed,
         "data": [_fingerprint(one) for one in series],
         "plans": [asdict(plan) for plan in plans],
-        "features": [one._asdict() for one in features],
+        "features": [one._asdict() | {"spot": one.spot._asdict()} for one in features],
     }
     # Of several processes one shows and writes.
     first = fabric is None or fabric.is_global_zero

@@ -211,11 +211,19 @@ class TestRecipe:
         assert inside(1.5, recipe.afterglow_decay)
         assert recipe.line_share == recipe.afterglow_share == 0.9
 
-    def test_the_shape_decides_on_the_width(self):
-        """Noise along the lines can mislead the plan, which sees spectra of single frames."""
-        recipe = match_recipe(self.FEATURES._replace(atom_width=0.9), 0.3, dark=False)
-        assert recipe.atom_width == match_recipe(self.FEATURES, 0.3, dark=False).atom_width
-        assert inside(2.0, recipe.atom_width)
+    def test_two_opinions_on_the_width(self):
+        """Noise along the lines misleads the plan by a lot, columns that touch mislead the spots by a little."""
+        as_measured = match_recipe(self.FEATURES, 0.3, dark=False).atom_width
+        assert inside(2.0, as_measured)
+        misled = match_recipe(self.FEATURES._replace(atom_width=0.9), 0.3, dark=False)
+        assert misled.atom_width == as_measured
+        touching = match_recipe(self.FEATURES._replace(atom_width=1.5), 0.3, dark=False)
+        assert inside(1.2, touching.atom_width)
+        assert inside(2.2, touching.atom_width)
+
+    def test_a_row_of_atoms_is_no_spot(self):
+        found = self.FEATURES._replace(spot=SpotShape(1.2, 3.6, 0.0))
+        assert match_recipe(found, 0.3, dark=False).elongation == (1, 1)
 
     def test_dark(self):
         recipe = match_recipe(self.FEATURES, -0.3, dark=True)

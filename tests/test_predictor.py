@@ -23,9 +23,9 @@ GAIN, OFFSET = 2.0, 100.0
 class Series:
     """Raw frames of a simulated scene, their film, and the atoms in the same units."""
 
-    def __init__(self, structure, dose, support=0.3, frames=6, shape=(96, 96), **scene):
+    def __init__(self, structure, dose, support=0.3, frames=6, shape=(96, 96), seed=5, **scene):
         clean = n2a.simulate(
-            structure=structure, shape=shape, frames=frames, scale=0.015, seed=5, **scene
+            structure=structure, shape=shape, frames=frames, scale=0.015, seed=seed, **scene
         )
         self.atoms = clean.data.astype(float) * GAIN * dose / clean.data.max()
         self.film = OFFSET + GAIN * support * dose
@@ -350,13 +350,15 @@ class TestPromises:
         assert gained > 0.5
 
     def test_what_moves_is_left_alone(self):
-        series = Series("cluster", 10, frames=11, rotation=3.0)
-        predict = Predictor(None, series.plan)
-        near = predict(series.raw[3:8])[2]
-        difference = decibels(predict(series.raw)[5], series.atoms[5]) - decibels(
-            near, series.atoms[5]
-        )
-        assert difference > -0.2
+        differences = []
+        for seed in range(4):
+            series = Series("cluster", 10, frames=11, rotation=3.0, seed=seed)
+            predict = Predictor(None, series.plan)
+            truth = series.atoms[5]
+            near, far = predict(series.raw[3:8])[2], predict(series.raw, 5, 6)[0]
+            differences.append(decibels(far, truth) - decibels(near, truth))
+        assert np.mean(differences) > -0.1
+        assert min(differences) > -0.4
 
     def test_an_atom_that_comes_later_is_not_shown_before(self):
         # A crystal at rest, and from the frame after the window on one column more.

@@ -229,10 +229,10 @@ class TestSeries:
     def test_a_width_that_is_given_is_that_of_the_pairs(self):
         model = train(series(), atom_width=3.0)
         factor = model.training["plans"][0]["factor"]
-        spot = SpotShape(*model.training["features"][0]["spot"])
+        spot = SpotShape(**model.training["features"][0]["spot"])
         assert spot.width == pytest.approx(3.0 / factor)
         assert spot.width != pytest.approx(
-            SpotShape(*train(series()).training["features"][0]["spot"]).width, rel=0.02
+            SpotShape(**train(series()).training["features"][0]["spot"]).width, rel=0.02
         )
 
     @pytest.mark.parametrize("dtype", [">i2", "float64"])
