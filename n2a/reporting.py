@@ -354,8 +354,8 @@ def judged_spans(
             (index, a, b) for index in np.ndindex(*others) for a, b in itertools.pairwise(edges)
         ]
         count = max(1, min(len(every), round(budget / max(b - a for _, a, b in every))))
-        picks = np.unique(np.linspace(0, len(every) - 1, count + 2).round().astype(int)[1:-1])
-        spans = every if count == len(every) else [every[pick] for pick in picks]
+        picks = ((np.arange(count) + 0.5) / count * len(every)).astype(int)
+        spans = [every[pick] for pick in picks]
     judged = sum(b - a for _, a, b in spans)
     words = (
         f"{judged} of {total} frames"
