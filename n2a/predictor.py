@@ -18,7 +18,7 @@ from n2a.windows import Frame, Window, Windows
 
 # Pixels and columns of the largest tile before the network, which needs memory in proportion to the pixels; and how
 # far tiles reach into each other.
-TILE, COLUMNS, OVERLAP = 80_000, 544, 32
+TILE, COLUMNS, OVERLAP = 70_000, 544, 32
 
 
 class Predictor:
@@ -115,6 +115,11 @@ class Predictor:
                 prepared[j] = self.windows.prepare(frames[j])
             window = self.windows.gather(prepared, i, slots, matches)
             window = self.windows.extend(window, prepared, i, beyond, matches)
+            # Where they lie on this frame is all that later ones will ask of it.
+            for j in needed:
+                if j > i:
+                    self.windows.match(prepared, i, j, matches)
+            prepared[i] = prepared[i]._replace(spectrum=None)
             restored = self._restore_window(window)
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
