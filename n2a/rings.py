@@ -202,7 +202,7 @@ class Neighbours:
         y, f = (each.values for each in corners)
         ring, noise = coefficient_rings(corners[0], limit, variance)
         area = raw[0].size
-        pairs: dict[tuple[int, ...], int] = {}
+        pairs: dict[tuple[int, ...], float] = {}
         weights = np.zeros((len(y), len(y)))  # of results, by the frame that they are compared with
         for i, others in unseen_pairs(len(y)):
             unseen = y[others].mean(0)
@@ -217,11 +217,14 @@ class Neighbours:
             self.lasting_outside += _beyond(raw[i], others_mean, y[i], unseen)
             self.outside_variance += 2 * noise.mean() ** 2 * area / len(others)
             self.kept_pixels += area
-            for a, b in itertools.combinations(sorted(others), 2):
-                pairs[a, b] = pairs.get((a, b), 0) + 1
-                weights[[a, b], i] += 1
-                self.still[0] += np.vdot(f[i] - y[a], f[i] - y[b])
-                self.still[2] += area
+            couples = list(itertools.combinations(sorted(others), 2))
+            # All frames count alike: near the ends, where most have unseen ones, results are worse.
+            share = 1 / len(couples)
+            for a, b in couples:
+                pairs[a, b] = pairs.get((a, b), 0) + share
+                weights[[a, b], i] += share
+                self.still[0] += share * np.vdot(f[i] - y[a], f[i] - y[b])
+                self.still[2] += share * area
         # All that look at the same frame share its noise: times their errors together, and times that of another.
         clumped = _clumping(variance)
         self.still[1] += clumped * np.sum(noise**2) * sum(m**2 for m in pairs.values())
