@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
 
+from n2a.contradiction import TOGETHER, contradicted, runs_of_atoms
 from n2a.detection import (
     Detections,
     Support,
@@ -67,6 +68,7 @@ _SURE = 3.0  # standard errors
 _EMPTY_THRESHOLD = (
     5.0  # of significance, in a frame of 512 x 512 px without an atom that the counts support
 )
+_MISLED = 1.4  # usual width in the result over that of the raw frames: nearly the limit of the fit
 _SMALLEST = 32  # px
 
 
@@ -686,17 +688,16 @@ class _Judge:
             remark=f"{len(found)} atoms in {len(total)} frames, {int((~kept).sum())} of them not supported; of those "
             "supported 5 % are expected to be noise",
         )
-        false, due = self._contradicted(sign * total, sign * raw, heights, kept)
-        number, chance = int(false.sum()), len(found) * float(ndtr(-_SURE))
-        bad = number > chance + _SURE * math.sqrt(chance)
+        false, due, bad = self._contradicted(sign * total, sign * raw, heights, kept)
+        chance = len(found) * float(ndtr(-_SURE))
         self.say(
             "contradicted",
-            number,
+            int(false.sum()),
             math.sqrt(chance),
             "bad" if bad else "good",
-            source=source,
+            source=f"{source}; one by one, and {TOGETHER} frames of an atom together",
             good=f"what chance gives, {chance:.2g}",
-            remark=f"{int(due.sum())} atoms are so bright that a single frame must show them",
+            remark=f"{int(due.sum())} atoms are so bright that their frames must show them",
         )
         middle = float(np.median(support.ratio))
         self.say("likelihood", middle, None, "good" if middle > 0 else "bad", source=source)
@@ -706,8 +707,8 @@ class _Judge:
 
     def _contradicted(
         self, total: np.ndarray, raw: np.ndarray, heights: np.ndarray, kept: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Atoms that would be seen in the raw frame if they were there, but are not; and all that would be seen."""
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """As :func:`n2a.contradiction.contradicted`."""
         found, support = self.found, self.support
         width = usual_width(heights, found, self.width)
         claimed, seen = (measure(a, found, width, fit=False).intensity for a in (total, raw))
@@ -728,12 +729,17 @@ class _Judge:
         expected = np.nan_to_num(usual * claimed / spread)
         # A threshold is infinite where a frame has no atom that is supported.
         threshold = np.minimum(support.threshold[found.frame], _EMPTY_THRESHOLD)
-        # As much as atoms scatter that are there: jitter and neighbours do their part.
-        away = support.significance - expected
-        scatter = max(1.0, 1.4826 * float(np.median(np.abs(away - np.median(away)))))
-        due = expected > threshold + _SURE * scatter
-        missed = np.minimum(threshold, expected - 2 * _SURE * scatter)
-        return due & (support.significance < missed), due
+        runs = np.empty((0, TOGETHER), int)
+        # A width that noise along the scan has misled takes broad atoms for background, in every frame alike.
+        if self.case.series and width < _MISLED * self.width:
+            numbers = [np.full(len(run), k) for k, run in enumerate(self.raw)]
+            shifts, series = (
+                self._some(each, _ATOM_PIXELS)
+                for each in ([one.shifts for one in self.registered], numbers)
+            )
+            place = np.column_stack([found.row, found.column]) + shifts[found.frame]
+            runs = runs_of_atoms(found.frame, place, series, width)
+        return contradicted(support.significance, expected, threshold, runs)
 
     def _is_bright(self, total: np.ndarray) -> bool:
         if self.case.dark is not None or self.sign < 0:

@@ -118,7 +118,10 @@ TEXTS = {
     "supported": _Text(
         "atoms that the counts of their frame support", "of all", "near 1 where the dose shows single atoms", _FAINT
     ),
-    "contradicted": _Text("atoms that the counts contradict", "", "what chance gives", _FAINT),
+    "contradicted": _Text(
+        "atoms that the counts contradict", "", "what chance gives",
+        "atoms of which a few frames know nothing; atoms that are missing",
+    ),
     "likelihood": _Text("log likelihood ratio per atom, median", "per px", "positive", _FAINT),
     "linearity": _Text(
         "departure of column intensities from a straight line", "of the mean",

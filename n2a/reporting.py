@@ -216,7 +216,7 @@ def report(
 
     Notes
     -----
-    Of a long series runs of 12 frames are judged, spread evenly, about ten million pixels; of larger frames the middle
+    Of a long series runs of 18 frames are judged, spread evenly, about ten million pixels; of larger frames the middle
     of 512 x 512 pixels. What cannot be judged is said in the report: it does not raise. Frames of NaN or of one value
     everywhere do not count, nor do single pixels that are not finite.
 
