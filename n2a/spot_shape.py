@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 from scipy.signal import fftconvolve
+
+from n2a.detection import detect
 
 # Widths of an atom: how far the shape is looked at, and the background that is taken away.
 REACH, BACKGROUND = 5.0, 5.0
@@ -60,19 +62,9 @@ class Sighting(NamedTuple):
 
 def find_tops(atoms: np.ndarray, width: float, least: float) -> np.ndarray:
     """Maxima (n, 3) of an image of atoms: row and column to a part of a pixel, and height."""
-    neighbourhood = 2 * int(np.ceil(2 * width)) + 1
-    tops = (atoms == maximum_filter(atoms, neighbourhood)) & (atoms > least)
-    row, column = np.nonzero(tops)
-    # The logarithm of a spot is a parabola.
-    logarithm = np.log(np.pad(atoms, 1, mode="edge").clip(1e-3 * least))
-    found = [row.astype(float), column.astype(float)]
-    for k, (dy, dx) in enumerate(((1, 0), (0, 1))):
-        before, here, after = (logarithm[row + 1 + s * dy, column + 1 + s * dx] for s in (-1, 0, 1))
-        bend = np.minimum(before + after - 2 * here, -1e-6)
-        # Where the image ends nothing is known of one side.
-        inside = (found[k] > 0) & (found[k] < atoms.shape[k] - 1)
-        found[k] += inside * ((before - after) / (2 * bend)).clip(-0.5, 0.5)
-    return np.stack([*found, atoms[row, column]], 1)
+    found = detect(atoms[None], width, min_distance=2)
+    found = found[found.height > least]
+    return np.stack([found.row, found.column, found.height], 1)
 
 
 def measure_spot(sightings: Sequence[Sighting], width: float) -> SpotShape:
