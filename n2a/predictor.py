@@ -10,6 +10,7 @@ from os import PathLike
 import numpy as np
 
 from n2a.devices import pick_device
+from n2a.fusion import Restored, fuse
 from n2a.inference import infer
 from n2a.model import Noise2Atom, get_model
 from n2a.plan import Plan
@@ -19,6 +20,8 @@ from n2a.windows import Frame, Window, Windows
 # Pixels and columns of the largest tile before the network, which needs memory in proportion to the pixels; and how
 # far tiles reach into each other.
 TILE, COLUMNS, OVERLAP = 70_000, 544, 32
+# Largest number in half precision, about.
+FARTHEST = 6e4
 
 
 class Predictor:
@@ -55,7 +58,8 @@ class Predictor:
         self.plan, self.background, self.use_time = plan, background, use_time
         self.device = pick_device(device)
         self.windows = Windows(plan, self.model.generator.window, use_time)
-        self.halo = self.windows.halo
+        # Restored frames are averaged with the next ones.
+        self.halo = self.windows.halo and self.windows.halo + 1
         self.normalization = self.windows.normalization
 
     def __getstate__(self) -> dict:
@@ -105,36 +109,57 @@ class Predictor:
         stop = len(frames) if stop is None else stop
         prepared: dict[int, Frame] = {}
         matches: dict[tuple[int, int], Match] = {}
+        known: dict[int, Restored] = {}
         for i in range(start, stop):
-            slots = self.windows.slots(i, len(frames))
-            beyond = self.windows.beyond(i, len(frames))
-            needed = {*slots.values(), *beyond}
-            for j in prepared.keys() - needed:
-                del prepared[j]
-            for j in sorted(needed - prepared.keys()):
-                prepared[j] = self.windows.prepare(frames[j])
-            window = self.windows.gather(prepared, i, slots, matches)
-            window = self.windows.extend(window, prepared, i, beyond, matches)
-            # Where they lie on this frame is all that later ones will ask of it.
-            for j in needed:
-                if j > i:
-                    self.windows.match(prepared, i, j, matches)
-            prepared[i] = prepared[i]._replace(spectrum=None)
-            restored = self._restore_window(window)
+            around = [
+                j for j in (i - 1, i, i + 1) if 0 <= j < len(frames) and (self.halo or j == i)
+            ]
+            known = {
+                j: known[j] if j in known else self._restored(frames, j, prepared, matches)
+                for j in around
+            }
+            others = [
+                (known[j], self.windows.shift(prepared, i, j, matches)) for j in around if j != i
+            ]
+            restored = fuse(known[i], others, self.plan.atom_width / self.plan.factor)
             restored = unbin_frames(restored[None], self.plan.factor, frames.shape[-2:])[0]
             if not self.background:
                 np.clip(restored, 0, None, out=restored)
             restored[~np.isfinite(frames[i])] = np.nan
             yield restored
 
-    def _restore_window(self, window: Window) -> np.ndarray:
+    def _restored(
+        self,
+        frames: np.ndarray,
+        i: int,
+        prepared: dict[int, Frame],
+        matches: dict[tuple[int, int], Match],
+    ) -> Restored:
+        """Frame `i` by itself; `prepared` and `matches` keep what the next one needs."""
+        slots = self.windows.slots(i, len(frames))
+        beyond = self.windows.beyond(i, len(frames))
+        needed = {*slots.values(), *beyond}
+        for j in prepared.keys() - needed:
+            del prepared[j]
+        for j in sorted(needed - prepared.keys()):
+            prepared[j] = self.windows.prepare(frames[j])
+        window = self.windows.gather(prepared, i, slots, matches)
+        window = self.windows.extend(window, prepared, i, beyond, matches)
+        # Where they lie on this frame is all that later ones will ask of it.
+        for j in needed:
+            if j > i:
+                self.windows.match(prepared, i, j, matches)
+        prepared[i] = prepared[i]._replace(spectrum=None)
+        return self._restore_window(window)
+
+    def _restore_window(self, window: Window) -> Restored:
         height, width = window.middle.values.shape
         # Borders without a measured pixel (after an alignment) are cut off: the network knows whole images.
         rows, columns = slice(0, height), slice(0, width)
         if window.middle.valid is not None:
             rows, columns = (_extent(window.middle.valid.any(axis=axis)) for axis in (1, 0))
         size = rows.stop - rows.start, columns.stop - columns.start
-        total, weights = np.zeros((2, *size), np.float32)
+        total, seen, weights = (np.zeros(size, np.float32) for _ in range(3))
         across = _tiles(size[1], COLUMNS)
         for y in _tiles(size[0], TILE // (across[0].stop - across[0].start)):
             for x in across:
@@ -144,7 +169,8 @@ class Predictor:
                     self.normalization.curvature,
                     self.device,
                 )
-                intensity = self.normalization.atoms(np.maximum(atoms, 0), background)
+                atoms = np.maximum(atoms, 0)
+                intensity = self.normalization.atoms(atoms, background)
                 if self.background:
                     intensity = (
                         self.normalization.background(background)
@@ -152,12 +178,16 @@ class Predictor:
                     )
                 weight = _ramp(y, size[0])[:, None] * _ramp(x, size[1])
                 total[y, x] += weight * intensity
+                seen[y, x] += weight * (atoms + background)
                 weights[y, x] += weight
         total /= weights
-        if size == (height, width):
-            return total
-        around = ((rows.start, height - rows.stop), (columns.start, width - columns.stop))
-        return np.pad(total, around, "edge")
+        seen /= weights
+        if size != (height, width):
+            around = ((rows.start, height - rows.stop), (columns.start, width - columns.stop))
+            total, seen = (np.pad(each, around, "edge") for each in (total, seen))
+        # Half precision rounds by less than the noise that is compared.
+        seen = seen.clip(-FARTHEST, FARTHEST).astype(np.float16)
+        return Restored(total, seen, window.middle.valid)
 
 
 def _extent(measured: np.ndarray) -> slice:

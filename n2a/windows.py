@@ -13,7 +13,7 @@ from n2a.plan import Plan
 from n2a.sampling import Match, Spectrum, band_spectrum, bin_frames, find_shift, move
 
 # Frames on each side that may help where nothing has moved.
-REACH = 5
+REACH = 4
 # Likeness, relative to that of a frame's neighbours, above which nothing has moved to speak of.
 STILL = 0.9
 # Mean squared difference, in units of its noise, of a frame that helps fully and of one that does not; over a square of
@@ -152,7 +152,7 @@ class Windows:
                 continue
             # What is further away in time helps as a whole only where nothing has moved meanwhile.
             if abs(j - i) <= half or likeness[j] >= STILL * np.mean(near):
-                found[slot] = frames[j], self._shift(frames, i, j, known)
+                found[slot] = frames[j], self.shift(frames, i, j, known)
         return Window(tuple(found))
 
     def extend(
@@ -183,7 +183,7 @@ class Windows:
         for j in beyond:
             if id(frames[j]) in inside or not _comparable(frames[j], window.middle):
                 continue
-            shift = self._shift(frames, i, j, known)
+            shift = self.shift(frames, i, j, known)
             smooth, seen = self._smooth(frames[j], shift)
             score = (smooth - mean) / (noise * np.sqrt(1 + 1 / number))
             score = np.where(seen, np.square(score, out=score), 1)
@@ -207,7 +207,7 @@ class Windows:
         smooth = gaussian_filter(values.clip(-BRIGHT, BRIGHT), self._width / 2, truncate=3)
         return smooth, _halved(move(_seen(frame), shift)) == 1
 
-    def _shift(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> tuple[int, int]:
+    def shift(self, frames: dict[int, Frame], i: int, j: int, known: dict) -> tuple[int, int]:
         """How far frame `j` is to be moved to lie on frame `i`."""
         if i == j:
             return 0, 0

@@ -168,6 +168,8 @@ class TestShapes:
         assert d.data.shape == s.data.shape
         moved = hs.signals.Signal2D(np.moveaxis(s.data, 0, 1))
         moved.axes_manager[0].name = "time"
+        for axis, same in zip(moved.axes_manager.signal_axes, s.axes_manager.signal_axes):
+            axis.scale, axis.units = same.scale, same.units
         np.testing.assert_array_equal(np.moveaxis(moved.n2a.denoise().data, 1, 0), d.data)
 
     def test_no_time_among_several_axes(self):

@@ -64,8 +64,10 @@ def better():
 class TestSame:
     def test_seed_and_steps_decide_alone(self, trained):
         assert train(steps=4, seed=3, keep=True).digest == trained.digest
-        assert train(steps=4, seed=4, keep=True).digest != trained.digest
-        assert train(steps=3, seed=3, keep=True).digest != trained.digest
+        other = train(steps=4, seed=4, keep=True)
+        assert other.digest != trained.digest
+        # With seed 3 the best look may be that after the first step, which is one and the same.
+        assert train(steps=3, seed=4, keep=True).digest != other.digest
 
     def test_lazy_as_in_memory(self, trained):
         lazy = series().as_lazy()
