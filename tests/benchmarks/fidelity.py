@@ -107,7 +107,7 @@ def rows(scenes, doses, options, lines=0.0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     hs.preferences.General.show_progressbar = False
