@@ -72,11 +72,12 @@ def fuse(
     weights = np.ones_like(total)
     seen = frame.seen.astype(np.float32)
     for other, shift in others:
-        square = np.square(move(other.seen, shift) - seen)
-        local = uniform_filter(square, max(1, round(AREA * atom_width)), mode="nearest")
-        weight = SHARE * (1 - math.pi * atom_width**2 * local).clip(0)
         measured = np.ones(seen.shape, bool) if other.measured is None else other.measured
-        weight *= move(measured, shift)
+        there = move(measured, shift)
+        # Nothing speaks against a neighbour where it shows nothing.
+        square = np.square(move(other.seen, shift) - seen) * there
+        local = uniform_filter(square, max(1, round(AREA * atom_width)), mode="nearest")
+        weight = SHARE * there * (1 - math.pi * atom_width**2 * local).clip(0)
         total += weight * move(other.intensity, shift)
         weights += weight
     return total / weights
