@@ -19,7 +19,7 @@ from n2a.windows import Frame, Window, Windows
 
 # Pixels and columns of the largest tile before the network, which needs memory in proportion to the pixels; and how
 # far tiles reach into each other.
-TILE, COLUMNS, OVERLAP = 70_000, 544, 32
+TILE, COLUMNS, OVERLAP = 60_000, 544, 32
 # Largest number in half precision, about.
 FARTHEST = 6e4
 
