@@ -2,6 +2,7 @@
 """What all tests share: no windows, no progress bars, and where the real files are."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,13 @@ matplotlib.use("Agg")
 @pytest.fixture(scope="session", autouse=True)
 def no_progress_bars():
     hs.preferences.General.show_progressbar = False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_interrupts():
+    # What a shell starts in the background ignores it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
