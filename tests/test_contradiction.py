@@ -21,7 +21,7 @@ def layer(vacancies, **settings):
 
 
 def test_runs_follow_what_moves_and_break_where_it_is_lost():
-    # Two atoms cross the frame; one is missed once. A third series begins at frame 6.
+    # Two atoms cross the frame; one is missed once. Another series begins at frame 6.
     frame, place = [], []
     for number in range(12):
         for atom, start in enumerate((5.0, 30.0)):

@@ -75,7 +75,7 @@ def test_what_was_not_measured_counts_for_nothing():
     assert not np.allclose(mean[20:], frame.intensity[20:])
 
 
-def test_the_frames_of_a_denoised_series_at_rest_differ_less_than_their_error():
+def test_at_rest_the_result_is_nearer_to_the_truth_than_frames_restored_alone():
     clean = n2a.simulate(structure="crystal", shape=(96, 96), frames=8, drift=0, seed=4)
     noisy = n2a.acquire(clean, dose=4, seed=4)
     whole = n2a.denoise(noisy).data
