@@ -118,7 +118,7 @@ class Loop:
     recipes
         Domain C: ranges of the simulated pairs of each series.
     heights
-        Of each series: a bright column, linear, in units of the noise; critics see images relative to it.
+        Of each series: a bright column, as a stabilised value; critics and the clean cycle see atoms relative to it.
     images
         Clear images (n, y, x) of the user's own in the place of simulated ones, a bright column at 1.
     fabric
@@ -195,8 +195,8 @@ class Loop:
         told: dict[str, torch.Tensor] = {}
         hidden, target, weight = self._hide(one, real, rng)
         output = self._clear(hidden)
-        found, total = _linear(output, real["curvature"])
         if weights.neighbour and weight.any():
+            total = _total(output, real["curvature"])
             told["neighbour"] = losses.neighbour_likelihood(
                 total, target, real["curvature"], weight
             )
@@ -208,7 +208,7 @@ class Loop:
             told["noisy_cycle"] = losses.noisy_cycle(self.low_pass, seen[0], made, seen[1])
         if weights.adversarial:
             told["adversarial"] = losses.generator_wasserstein(
-                self.networks["critic"](found[:, None] / height)
+                self.networks["critic"](output[:, :1] / height)
             )
         truth = {k: pairs[k] for k in ("curvature", "atoms", "background", "weight")}
         if weights.pairs:
@@ -219,8 +219,9 @@ class Loop:
                 # The noise that was made is that of one frame.
                 seen = (pairs["valid"] > 0).float()
                 cycled = self._clear(pairs | {"frames": made * seen, "valid": seen})
-                cycled, _ = _linear(cycled, pairs["curvature"])
-                told["clean_cycle"] = losses.clean_cycle(pairs["atoms"] / height, cycled / height)
+                told["clean_cycle"] = losses.clean_cycle(
+                    _atoms(pairs) / height, cycled[:, 0] / height
+                )
             if weights.adversarial_noise:
                 told["adversarial_noise"] = losses.generator_wasserstein(
                     self.networks["noise_critic"](made[:, :1])
@@ -236,8 +237,8 @@ class Loop:
         sides, middle = {}, real["frames"].shape[1] // 2
         with torch.no_grad():
             if "critic" in self.networks:
-                found, _ = _linear(self._clear(real), real["curvature"])
-                sides["critic"] = pairs["atoms"] / self.heights[one], found / self.heights[one]
+                found = self._clear(real)[:, 0]
+                sides["critic"] = _atoms(pairs) / self.heights[one], found / self.heights[one]
             if "noise_critic" in self.networks:
                 sides["noise_critic"] = (
                     real["frames"][:, middle],
@@ -346,8 +347,7 @@ class Loop:
         """All frames of the simulated windows (b, t, h, w), made noisy by the noise maker."""
         clean = pairs["clean"]
         if not self.settings.support:
-            atoms = stabilise(pairs["atoms"], pairs["curvature"][:, None, None])
-            clean = atoms[:, None].expand_as(clean)
+            clean = _atoms(pairs)[:, None].expand_as(clean)
         frames = clean.flatten(0, 1)[:, None]
         return self._run("to_noisy", frames, self._white(frames, noise))[:, 0].view_as(clean)
 
@@ -355,11 +355,15 @@ class Loop:
         return torch.randn(like.shape, generator=noise).to(like.device)
 
 
-def _linear(output: torch.Tensor, curvature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Atoms and total (b, h, w), linear, from a generator's output."""
+def _atoms(pairs: Batch) -> torch.Tensor:
+    """Clear atoms (b, h, w) as a generator gives them: stabilised values."""
+    return stabilise(pairs["atoms"], pairs["curvature"][:, None, None])
+
+
+def _total(output: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
+    """Atoms and background together (b, h, w), linear, from a generator's output."""
     bend = curvature[:, None, None]
-    atoms = atoms_above(output[:, 0], output[:, 1], bend)
-    return atoms, atoms + linearise(output[:, 1], bend)
+    return atoms_above(output[:, 0], output[:, 1], bend) + linearise(output[:, 1], bend)
 
 
 def _optimiser(settings: Settings, networks: list[nn.Module], rate: float) -> torch.optim.Optimizer:
