@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from n2a.cropping import middle_part
 from n2a.generator import Generator
 from n2a.inference import restore
+from n2a.layout import Layout, match_layout, measure_layout
 from n2a.noise import scan_covariance
 from n2a.normalization import linearise
 from n2a.pairs import Recipe
@@ -26,6 +27,12 @@ EDGE = 384
 # Spots of a lower elongation pass as round, since atoms that stand in each other's way look like it; those of a higher
 # one are rows of atoms that touch. Of a lower correlation they are along an axis of the image.
 ROUND, ROW, TILTED = 1.4, 2.5, 0.25
+# Texture of the support is looked at after smoothing by so many widths of an atom, without what is wider than so many,
+# and has a correlation length among these.
+FINE, COARSE, GRAIN = (0.5, 1.0), 4.0, (0.6, 4.0)
+# That of an amorphous film, in the same unit: what many atoms without order look like through the probe is as fine as
+# one atom.
+AMORPHOUS = 0.7, 2.5
 # Measured width of the spots over that of the plan, above which noise along the scan has misled the plan.
 MISLED = 1.5
 
@@ -42,8 +49,10 @@ class Features(NamedTuple):
     height
         Typical bright column, in units of the noise at the background level.
     texture
-        Standard deviation of what does not change from frame to frame between the atoms, at their size, in units of
-        the noise.
+        Standard deviation of what does not change from frame to frame between the atoms, in units of the noise.
+    grain
+        Its correlation length in pixels, as :func:`n2a.acquisition.random_field` has it; None where it cannot be told
+        from noise, and `texture` is that at the size of the atoms.
     slow
         Standard deviation of the background within a patch, without what is of the size of atoms, in the same units.
     line, reach
@@ -52,18 +61,22 @@ class Features(NamedTuple):
         Share of the signal that leaks into the following pixels, and over how many.
     atoms
         Number of atoms found in the frames that were looked at.
+    layout
+        How they lie; None where there are too few.
     """
 
     atom_width: float
     spot: SpotShape
     height: float
     texture: float
+    grain: float | None
     slow: float
     line: float
     reach: float
     afterglow: float
     decay: float
     atoms: int
+    layout: Layout | None = None
 
 
 def measure_features(series: NoisySeries, generator: Generator, samples: int = 6) -> Features:
@@ -79,7 +92,7 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         Number of frames to look at.
     """
     width = series.plan.atom_width / series.plan.factor
-    heights, film, slow, sightings = [], [], [], []
+    heights, places, film, slow, sightings = [], [], [], [], []
     covariance = np.zeros(min(LAGS, series.shape[1] - 1) + 1)
     frames = [i for i in range(series.length) if i not in series.held_out] or [0]
     for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
@@ -91,8 +104,10 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         atoms, under = restore(generator, values, valid, series.curvature)
         slow.append(_slow_variance(under, 4 * width))
         least = _least(width, valid)
-        tops = find_tops(atoms, width, least)[:, 2]
+        found = find_tops(atoms, width, least)
+        tops = found[:, 2]
         heights.extend(tops)
+        places.append(found[:, :2])
         sightings += _sightings(generator, values, valid, series.curvature, width)
         # Noise of the middle frame, away from the atoms.
         middle = values.shape[0] // 2
@@ -100,34 +115,82 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         if quiet.mean() < 0.1:
             quiet = valid[middle]
         covariance += scan_covariance(values[middle], quiet, len(covariance) - 1)
-        # What two frames have in common is not noise.
+        # What two frames have in common is not noise, and not atoms where those that were found are taken away.
         away = atoms < 0.3 * max(np.quantile(tops, 0.8) if len(tops) else 0, least)
-        band = [
-            _band(linearise(v, series.curvature) * seen, width)
-            for v, seen in zip(values, valid, strict=True)
-            if seen.mean() > 0.5
-        ]
-        for k, first in enumerate(band):
-            for second in band[k + 1 :]:
-                film.append((first * second)[away].mean() if away.any() else 0.0)
+        bands = np.array(
+            [
+                _bands((linearise(v, series.curvature) - atoms) * seen, width)
+                for v, seen in zip(values, valid, strict=True)
+                if seen.mean() > 0.5
+            ]
+        )
+        for k, first in enumerate(bands):
+            for second in bands[k + 1 :]:
+                film.append((first * second)[:, away].mean(1) if away.any() else np.zeros(2))
     line, reach, afterglow, decay = fit_scan_noise(covariance[1:] / max(covariance[0], 1e-12))
-    texture = float(np.sqrt(max(np.mean(film), 0))) if film else 0.0
+    texture, grain = fit_texture(np.array(film).reshape(-1, 2), width)
     return Features(
         atom_width=width,
         spot=measure_spot(sightings, width),
         height=float(np.quantile(heights, 0.8)) if len(heights) > 4 else 3.0,
         texture=texture,
+        grain=grain,
         slow=float(np.sqrt(np.mean(slow))) if slow else 0.0,
         line=line,
         reach=reach,
         afterglow=afterglow,
         decay=decay,
         atoms=len(heights),
+        layout=measure_layout(places, series.shape),
     )
 
 
-def _band(frame: np.ndarray, width: float) -> np.ndarray:
-    return gaussian_filter(frame, 0.5 * width) - gaussian_filter(frame, 4 * width)
+def _bands(frame: np.ndarray, width: float) -> np.ndarray:
+    """The frame smoothed by each of `FINE`, without what is as wide as `COARSE`."""
+    coarse = gaussian_filter(frame, COARSE * width)
+    return np.stack([gaussian_filter(frame, fine * width) - coarse for fine in FINE])
+
+
+def fit_texture(common: np.ndarray, width: float) -> tuple[float, float | None]:
+    """Standard deviation and correlation length of a texture that two frames have in common.
+
+    Parameters
+    ----------
+    common
+        (n, 2) mean products of two frames in the two bands, in units of the noise variance.
+    width
+        Of an atom, px.
+
+    Returns
+    -------
+    texture, grain
+        Standard deviation in units of the noise, and correlation length in pixels. Where the products are no larger
+        than their scatter, or there is nothing fine in them: the standard deviation in the first band, and None.
+
+    Notes
+    -----
+    White noise smoothed by L and then by s has a variance that falls as 1 / (L^2 + s^2).
+    """
+    if not len(common):
+        return 0.0, None
+    seen = common.mean(0)
+    error = common.std(0) / np.sqrt(len(common))
+    if not (seen > 3 * error).all():
+        return float(np.sqrt(max(seen[0], 0))), None
+    lengths = np.geomspace(*GRAIN, 60)
+    squares = lengths**2
+
+    def left(fine: float) -> np.ndarray:
+        between = (fine**2 + COARSE**2) / 2
+        return squares * (
+            1 / (squares + fine**2) + 1 / (squares + COARSE**2) - 2 / (squares + between)
+        )
+
+    fine, finer = left(FINE[0]), left(FINE[1])
+    best = np.abs(finer / fine - seen[1] / seen[0]).argmin()
+    if best == len(lengths) - 1:  # smooth at the size of the atoms
+        return float(np.sqrt(seen[0])), None
+    return float(np.sqrt(seen[0] / fine[best])), float(lengths[best] * width)
 
 
 def _sightings(generator, values, valid, curvature, width) -> list[Sighting]:
@@ -253,8 +316,15 @@ def match_recipe(
         "slope": (0.0, float(np.clip(5 * slow, min(0.1, 0.5 * noise / level), 0.5))),
         "texture": (0.0, float(np.clip(3 * texture, min(0.1, 0.3 * noise / level), 0.6))),
         "texture_share": 0.9 if texture * level > 0.1 * peak else 0.6,
+        "grain": AMORPHOUS,
         "dark": 1.0 if dark else 0.0,
     }
+    if features.grain is not None:
+        grain = features.grain / spot.width
+        changes |= {
+            "texture": (min(0.5 * texture, 0.4), min(1.5 * texture, 0.6)),
+            "grain": (0.75 * grain, 1.4 * grain),
+        }
     if features.line > 0.02:
         strength = float(np.sqrt(features.line / (1 - features.line)))
         changes |= {
@@ -268,4 +338,7 @@ def match_recipe(
             "afterglow_decay": (0.7 * features.decay, 1.4 * features.decay),
             "afterglow_share": 0.9,
         }
-    return replace(base or Recipe(), **changes)
+    base = base or Recipe()
+    if features.layout is not None:
+        changes |= match_layout(features.layout, spot.width, PATCH, base.structures)
+    return replace(base, **changes)

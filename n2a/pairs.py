@@ -37,6 +37,7 @@ class Recipe:
     slope: tuple[float, float] = (0.0, 0.5)  # of the background across a patch, both edges together
     texture: tuple[float, float] = (0.0, 0.15)  # contrast of the film at the size of the atoms
     texture_share: float = 0.6  # of the series
+    grain: tuple[float, float] = (1.0, 4.0)  # correlation length of that texture, widths of an atom
     drift: tuple[float, float] = (0.02, 2.0)  # px per frame
     tumble: tuple[float, float] = (0.0, 0.10)  # rad per frame
     beam: tuple[float, float] = (0.05, 0.4)  # spread of the logarithm of the dose of frames
@@ -48,6 +49,10 @@ class Recipe:
     line_share: float = 0.3  # of the series
     row_jitter: tuple[float, float] = (0.05, 0.4)  # px, standard deviation
     dark: float = 0.16  # share of series with dark atoms
+    spacing: tuple[float, float] = (2.6, 7.0)  # of lattices, widths of an atom
+    nearest: tuple[float, float] = (3.0, 7.5)  # of the atoms in clusters, likewise
+    lone: tuple[int, int] = (1, 25)  # single atoms per patch of the structure "atoms"
+    crowd: tuple[int, int] = (20, 180)  # and of "random"
     structures: tuple[tuple[str, float], ...] = (
         ("empty", 0.08),
         ("atoms", 0.18),
@@ -221,20 +226,20 @@ class PairSampler:
 
     def _scene(self, kind: str, width: float) -> Scene:
         """One window of one structure, lengths in pixels."""
-        rng, size, frames = self.rng, self.size, self.window
+        rng, recipe, size, frames = self.rng, self.recipe, self.size, self.window
         none = np.zeros((0, 2))
         if kind == "empty":
             return Scene(np.zeros((frames, 0, 2)), np.zeros((frames, 0)), none, self._drift())
         extent = (size + 8 * width,) * 2
-        spacing = max(width * rng.uniform(2.6, 7.0), 4.0)
+        spacing = max(width * rng.uniform(*recipe.spacing), 4.0)
         empty, vacant = none, None
         if kind == "atoms":
-            points = structures.scattered(rng.integers(1, 25), extent, 2 * width, rng)
+            points = structures.scattered(rng.integers(*recipe.lone), extent, 2 * width, rng)
             heights = rng.choice([1.0, 1.0, 0.5, 0.25]) * np.exp(
                 rng.normal(scale=0.1, size=len(points))
             )
         elif kind == "random":
-            points = structures.scattered(rng.integers(20, 180), extent, 2.2 * width, rng)
+            points = structures.scattered(rng.integers(*recipe.crowd), extent, 2.2 * width, rng)
             heights = rng.integers(1, 5, len(points)) / rng.integers(1, 5)
         elif kind == "cluster":
             return self._clusters(width, extent)
@@ -265,7 +270,7 @@ class PairSampler:
     def _clusters(self, width: float, extent: tuple[float, float]) -> Scene:
         rng, frames = self.rng, self.window
         paths, heights = [], []
-        nearest = max(width * rng.uniform(3.0, 7.5), 3.0)
+        nearest = max(width * rng.uniform(*self.recipe.nearest), 3.0)
         for _ in range(rng.choice([1, 1, 2, 3])):
             n_atoms = int(_log_uniform(rng, (2, 200)))
             kind = rng.choice(["fcc", "icosahedral", "amorphous"])
@@ -323,7 +328,7 @@ class PairSampler:
         low, high = np.transpose([recipe.thickness, recipe.texture, recipe.slope])[..., None]
         amplitude = on * (low + rng.uniform(size=(3, batch)) * (high - low))
         slow, fine, tilt = (self._tensor(a)[:, None, None, None] for a in amplitude)
-        lengths = _log_uniform(rng, (10, 60), batch), width * rng.uniform(1.0, 4.0, batch)
+        lengths = _log_uniform(rng, (10, 60), batch), width * rng.uniform(*recipe.grain, batch)
         thickness, texture = (
             acquisition.random_field(shape, self._tensor(length), shifts, self.torch, self.device)
             for length in lengths

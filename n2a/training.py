@@ -211,7 +211,7 @@ def train(
         "seed": seed,
         "data": [_fingerprint(one) for one in series],
         "plans": [asdict(plan) for plan in plans],
-        "features": [one._asdict() | {"spot": one.spot._asdict()} for one in features],
+        "features": [_told(one) for one in features],
     }
     # Of several processes one shows and writes.
     first = fabric is None or fabric.is_global_zero
@@ -552,7 +552,9 @@ def make_loop(
                 networks["critic"] = make_critic("fast")
             if chosen.adversarial_noise:
                 networks["noise_critic"] = make_critic("fast")
-    heights = [one.height for one in features]
+    heights = [
+        _stabilised_height(one, domain) for one, domain in zip(features, series, strict=True)
+    ]
     return Loop(networks, series, recipes, heights, chosen, images, seed, device, fabric)
 
 
@@ -563,10 +565,23 @@ def paper_scales(series: list[NoisySeries], features: list[Features]) -> tuple[f
     )
     low, high = np.quantile(values, (0.001, 0.999))
     height = max(
-        float(stabilise(torch.tensor(one.height), domain.curvature))
-        for one, domain in zip(features, series, strict=True)
+        _stabilised_height(one, domain) for one, domain in zip(features, series, strict=True)
     )
     return float(low), float(high), 1.5 * height
+
+
+def _told(features: Features) -> dict:
+    """In what JSON knows, for the metadata of a model."""
+    told = features._asdict() | {"spot": features.spot._asdict()}
+    if features.layout is not None:
+        layout = features.layout._asdict()
+        told["layout"] = {name: np.asarray(value).tolist() for name, value in layout.items()}
+    return told
+
+
+def _stabilised_height(features: Features, series: NoisySeries) -> float:
+    """Of a bright column on the usual background."""
+    return float(stabilise(torch.tensor(features.height), series.curvature))
 
 
 def _fingerprint(series: NoisySeries) -> str:

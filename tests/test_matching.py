@@ -145,6 +145,31 @@ class TestFeatures:
         )
         assert rough.texture > 2 * smooth.texture
 
+    @pytest.mark.parametrize("grain", [1.5, 2.5, 5.0])
+    def test_grain(self, grain):
+        """Films that are smooth at the size of the atoms are told from rough ones; the pairs get theirs."""
+        rate = 8 * atoms((128, 128), 2.0, spacing=32)
+        film = acquisition.random_field(
+            (1, 128, 128),
+            torch.tensor([grain]),
+            torch.zeros(1, 1, 2),
+            torch.Generator().manual_seed(1),
+        )[0, 0].numpy()
+        frames = record(20 + rate + 5 * film.clip(-3, 3), 8)
+        found, series = measure(frames, atom_width=2.0)
+        factor = series.plan.factor
+        assert found.grain * factor == pytest.approx(grain, rel=0.3)
+        recipe = match_recipe(found, series.curvature, dark=False)
+        assert inside(grain / factor / found.spot.width, recipe.grain)
+        assert inside(5 / 20, recipe.texture)
+
+    def test_no_grain_without_a_film(self):
+        found, series = measure(
+            record(20 + 8 * atoms((128, 128), 2.0, spacing=32), 8), atom_width=2.0
+        )
+        assert found.grain is None
+        assert inside(1, match_recipe(found, series.curvature, dark=False).grain)
+
     def test_slow_background(self):
         """A background that bends is told from a flat one, whatever stands on it."""
         rate = 4 * atoms((96, 96), 2.0, spacing=16)
@@ -176,7 +201,9 @@ class TestFeatures:
         plan = plan_series(frames)
         frames[2] = np.nan
         found = measure_features(NoisySeries(frames, plan), get_model().generator)
-        assert np.isfinite([*found.spot, *found[2:]]).all()
+        assert np.isfinite(
+            [*found.spot, *(x for x in found[2:-1] if x is not None), *found.layout.spacing]
+        ).all()
         assert found.height * plan.noise == pytest.approx(30, rel=0.3)
 
 
@@ -200,7 +227,7 @@ class TestRecipe:
         assert recipe.elongation == (1, 1)
         assert recipe.line_share == Recipe().line_share
 
-    FEATURES = Features(2.0, SpotShape(2.0, 2.0, 0.0), 6.0, 0.0, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
+    FEATURES = Features(2.0, SpotShape(2.0, 2.0, 0.0), 6.0, 0.0, None, 0.0, 0.0, 10.0, 0.0, 2.0, 50)
 
     def test_scan_noise(self):
         found = self.FEATURES._replace(line=0.2, reach=15.0, afterglow=0.3, decay=1.5)

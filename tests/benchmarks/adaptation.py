@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from benchmark_data import DATA, DOSES, Observation, load_benchmark
 from metrics import false_atoms, filled_vacancies, fixed_detection, psnr, tuned_detection
 from quality import CACHE, F1_TIE, HERE, SEED, bright, run_n2a, single_atom_height
-from shifted_data import SHIFTED, load_shifted, observe_shifted
+from shifted_data import OUTSIDE, SHIFTED, load_shifted, observe_shifted
 
 import n2a
 from n2a.devices import has_bfloat16
@@ -347,9 +347,9 @@ def verdict(row: dict, rows: list[dict]) -> str:
 
     for box in (r for r in beside if r["method"] == "box"):
         decibels, f1 = gains(box)
-        if row["series"] in SHIFTED and not (decibels >= GAIN_PSNR or f1 >= GAIN_F1):
+        if row["series"] in OUTSIDE and not (decibels >= GAIN_PSNR or f1 >= GAIN_F1):
             short.append(f"gain over the box {decibels:+.1f} dB, {f1:+.3f}")
-        if row["series"] not in SHIFTED:
+        if row["series"] not in OUTSIDE:
             short += [f"PSNR below the box {decibels:+.1f} dB"] * (decibels < -PSNR_TIE)
             short += [f"F1 below the box {f1:+.3f}"] * (f1 < -F1_TIE)
     for other in (r for r in beside if r["method"] == "n2n" and r["budget"] <= row["budget"]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Series outside the range that the weights in the box were trained on, from the multislice set.
+"""Series outside the range that the weights in the box were trained on, and one at its edge, from the multislice set.
 
 Nothing is stored: the noise-free images of the set get another spot, other noise, or another
 support. Positions and units are those of ``benchmark_data``.
@@ -8,8 +8,10 @@ support. Positions and units are those of ``benchmark_data``.
   with a ring around the spot and a little coma. Its frames are smaller by the reach of the probe.
 - ``lines``: MoS2 by a detector whose slow row-wise fluctuation is stronger than the counting noise
   and which leaves half of each pixel's signal to the next one.
-- ``texture``: the drifting cluster on a film several times as bright as its columns, with a
-  texture as fine as the atoms and hardly weaker.
+- ``rough``: the drifting cluster on a film several times as bright as its columns, whose texture
+  is as fine as the atoms and as strong. Its contrast is twice the largest of the training.
+- ``texture``: the same with a texture that is weaker than the atoms, and a contrast that the
+  training does have: hard, but not new.
 """
 
 from dataclasses import replace
@@ -22,7 +24,10 @@ from scipy.spatial import cKDTree
 from skimage.morphology import h_maxima
 
 #: The series and the scenes that they are made from.
-SHIFTED = {"shape": "gold_edge", "lines": "mos2", "texture": "cluster"}
+SHIFTED = {"shape": "gold_edge", "lines": "mos2", "rough": "cluster", "texture": "cluster"}
+
+#: Those that the training of the weights in the box has nothing like.
+OUTSIDE = ("shape", "lines", "rough")
 
 #: Probe of "shape": Gaussian sigma along x and y (px) of what the atoms are convolved with; share
 #: and radii of the ring; share and place of the lobe that makes the coma.
@@ -34,8 +39,9 @@ COMA, COMA_PLACE = 0.12, (3.0, 1.5)
 #: part of a pixel's signal that the detector leaves to the next one.
 LINE_FRACTION, LINE_DECAY, AFTERGLOW = 0.6, 0.97, 0.5
 
-#: Support of "texture", mean and standard deviation in units of the brightest typical column.
-SUPPORT, TEXTURE = 3.0, 0.15
+#: Mean of the bright supports and standard deviation of their textures, in units of the brightest
+#: typical column.
+SUPPORT, TEXTURE = 3.0, {"rough": 0.9, "texture": 0.15}
 
 #: Columns are resolved as in ``make_multislice.resolved``.
 RISE, DIP, NEAR_NM = 0.02, 0.05, 0.025
@@ -62,7 +68,7 @@ def load_shifted(names=None):
     unknown = set(names) - set(SHIFTED)
     if unknown:
         raise ValueError(f"names: {sorted(unknown)} not among the shifted series {list(SHIFTED)}")
-    makers = {"shape": _shape, "lines": _lines, "texture": _texture}
+    makers = {"shape": _shape, "lines": _lines, "rough": _texture, "texture": _texture}
     scenes = (load_benchmark([SHIFTED[name]])[0] for name in names)
     return [makers[name](replace(scene, name=name)) for name, scene in zip(names, scenes)]
 
@@ -170,9 +176,9 @@ def _lines(scene: Series) -> Series:
 def _texture(scene: Series) -> Series:
     # the film of the scene drifts with the specimen
     pattern = (scene.support - scene.support.mean()) / scene.support.std()
-    support = scene.reference * np.clip(SUPPORT + TEXTURE * pattern, 0, None)
+    support = scene.reference * np.clip(SUPPORT + TEXTURE[scene.name] * pattern, 0, None)
     return replace(
-        scene, title=f"{scene.title}, bright and coarse", support=support.astype(np.float32)
+        scene, title=f"{scene.title}, bright support", support=support.astype(np.float32)
     )
 
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the atoms of a series lie: how far apart, how many, and whether they fill the image as a crystal does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+# Of fewer atoms than these nothing is said.
+FEWEST = 8
+# Structures that fill a patch; the others leave most of it empty.
+LATTICES = ("crystal", "2d")
+# Atoms per square of their spacing: below that of randomly scattered ones, and above that of the loosest lattice.
+LOOSE, FULL = 0.3, 0.7
+# What is left of the share of a structure that does not look like the series.
+DOUBT = 0.3
+# Over the distance of the columns that are seen: the length that lattices are measured in, from one whose weak columns
+# are not seen to dumbbells; and the distance in a cluster, whose columns are nearer to each other in projection.
+LATTICE, CLUSTER = (0.65, 1.4), (0.9, 1.7)
+# Distances in widths of an atom that pairs are made with.
+CLOSEST, FARTHEST = 2.2, 12.0
+
+
+class Layout(NamedTuple):
+    """Arrangement of the atoms of a series.
+
+    Attributes
+    ----------
+    spacing
+        Distance to the nearest neighbour in pixels, of the atoms that a tenth and nine tenths are below.
+    density
+        Atoms per square pixel, of frames likewise.
+    filled
+        How much it looks like a lattice that fills the frame, 0 to 1.
+    """
+
+    spacing: tuple[float, float]
+    density: tuple[float, float]
+    filled: float
+
+
+def measure_layout(frames: Sequence[np.ndarray], shape: tuple[int, int]) -> Layout | None:
+    """Arrangement of atoms, or None where there are too few.
+
+    Parameters
+    ----------
+    frames
+        Positions (n, 2) of the atoms in several frames, in pixels.
+    shape
+        Height and width of the frames.
+    """
+    frames = [np.asarray(positions) for positions in frames if len(positions) > 1]
+    if sum(map(len, frames)) < FEWEST:
+        return None
+    nearest = [cKDTree(positions).query(positions, k=2)[0][:, 1] for positions in frames]
+    area = float(np.prod(shape))
+    density = np.array([len(positions) for positions in frames]) / area
+    packing = density * [np.median(distance) ** 2 for distance in nearest]
+    filled = ((packing - LOOSE) / (FULL - LOOSE)).clip(0, 1).mean()
+    spacing = np.quantile(np.concatenate(nearest), (0.1, 0.9))
+    return Layout(
+        tuple(spacing.tolist()), tuple(np.quantile(density, (0.1, 0.9)).tolist()), float(filled)
+    )
+
+
+def match_layout(
+    layout: Layout,
+    width: float,
+    size: int,
+    base: Sequence[tuple[str, float]],
+) -> dict:
+    """Fields of a :class:`n2a.pairs.Recipe` whose scenes lie like this.
+
+    Parameters
+    ----------
+    layout
+        Of the series.
+    width
+        Of an atom, px.
+    size
+        Edge of the patches, px.
+    base
+        Structures and their shares before anything is known.
+    """
+    low, high = (float(np.clip(s / width, CLOSEST, FARTHEST / LATTICE[1])) for s in layout.spacing)
+    fewest, most = (density * size**2 for density in layout.density)
+    crowd = int(np.clip(0.5 * fewest, 2, 90))
+    weights = {
+        kind: share
+        * (DOUBT + (1 - DOUBT) * (layout.filled if kind in LATTICES else 1 - layout.filled))
+        for kind, share in base
+        if kind != "empty"
+    }
+    # Empty support is as frequent as it was: a network forgets what it is not shown.
+    empty = 1 - sum(share for kind, share in base if kind != "empty")
+    scale = (1 - empty) / sum(weights.values())
+    return {
+        "spacing": (LATTICE[0] * low, LATTICE[1] * high),
+        "nearest": (CLUSTER[0] * low, CLUSTER[1] * high),
+        "lone": (1, int(np.clip(1.5 * most, 4, 60))),
+        "crowd": (crowd, int(np.clip(1.5 * most, 2 * crowd, 180))),
+        "structures": tuple(
+            (kind, weights[kind] * scale if kind in weights else share) for kind, share in base
+        ),
+    }
