@@ -495,7 +495,7 @@ class Accessor:
     def simulate_like(
         self, mode: str = "physical", structure: str = "cluster", **parameters
     ) -> Signal2D:
-        """Simulate a clear series with the size, scale and atom width of this one.
+        """Simulate a clear series with the size, scale, atom width, spacing and density of this one.
 
         Parameters
         ----------

@@ -19,7 +19,9 @@ LOOSE, FULL = 0.3, 0.7
 DOUBT = 0.3
 # Over the distance of the columns that are seen: the length that lattices are measured in, from one whose weak columns
 # are not seen to dumbbells; and the distance in a cluster, whose columns are nearer to each other in projection.
-LATTICE, CLUSTER = (0.65, 1.4), (0.9, 1.7)
+LATTICE, CLUSTER = (0.65, 1.4), (1.0, 2.2)
+# Typical ones of these for the median distance: a cluster of some 80 atoms.
+SPACING, NEAREST = 1.0, 1.8
 # Distances in widths of an atom that pairs are made with.
 CLOSEST, FARTHEST = 2.2, 12.0
 
@@ -30,15 +32,15 @@ class Layout(NamedTuple):
     Attributes
     ----------
     spacing
-        Distance to the nearest neighbour in pixels, of the atoms that a tenth and nine tenths are below.
+        Distance to the nearest neighbour in pixels: that which a tenth, half and nine tenths of the atoms are below.
     density
-        Atoms per square pixel, of frames likewise.
+        Atoms per square pixel in the same parts of the frames.
     filled
         How much it looks like a lattice that fills the frame, 0 to 1.
     """
 
-    spacing: tuple[float, float]
-    density: tuple[float, float]
+    spacing: tuple[float, float, float]
+    density: tuple[float, float, float]
     filled: float
 
 
@@ -60,10 +62,11 @@ def measure_layout(frames: Sequence[np.ndarray], shape: tuple[int, int]) -> Layo
     density = np.array([len(positions) for positions in frames]) / area
     packing = density * [np.median(distance) ** 2 for distance in nearest]
     filled = ((packing - LOOSE) / (FULL - LOOSE)).clip(0, 1).mean()
-    spacing = np.quantile(np.concatenate(nearest), (0.1, 0.9))
-    return Layout(
-        tuple(spacing.tolist()), tuple(np.quantile(density, (0.1, 0.9)).tolist()), float(filled)
+    spacing, density = (
+        tuple(np.quantile(values, (0.1, 0.5, 0.9)).tolist())
+        for values in (np.concatenate(nearest), density)
     )
+    return Layout(spacing, density, float(filled))
 
 
 def match_layout(
@@ -85,8 +88,11 @@ def match_layout(
     base
         Structures and their shares before anything is known.
     """
-    low, high = (float(np.clip(s / width, CLOSEST, FARTHEST / LATTICE[1])) for s in layout.spacing)
-    fewest, most = (density * size**2 for density in layout.density)
+    low, high = (
+        float(np.clip(distance / width, CLOSEST, FARTHEST / LATTICE[1]))
+        for distance in layout.spacing[::2]
+    )
+    fewest, most = (density * size**2 for density in layout.density[::2])
     crowd = int(np.clip(0.5 * fewest, 2, 90))
     weights = {
         kind: share
@@ -96,7 +102,7 @@ def match_layout(
     }
     # Empty support is as frequent as it was: a network forgets what it is not shown.
     empty = 1 - sum(share for kind, share in base if kind != "empty")
-    scale = (1 - empty) / sum(weights.values())
+    scale = (1 - empty) / max(sum(weights.values()), 1e-12)
     return {
         "spacing": (LATTICE[0] * low, LATTICE[1] * high),
         "nearest": (CLUSTER[0] * low, CLUSTER[1] * high),

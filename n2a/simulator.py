@@ -186,13 +186,15 @@ def simulate(
 def simulate_like(
     signal, mode: str = "physical", structure: str = "cluster", **parameters
 ) -> Signal2D:
-    """Simulate a series with the size, scale and atom width of another.
+    """Simulate a series with the size, scale, atom width, spacing and density of another.
 
     Parameters
     ----------
     signal
-        Series whose frame size, number of frames, calibration and atom width are taken over. Without a
-        calibration in nm, the pixel size is chosen so that its atoms are 0.1 nm wide (full width at half maximum).
+        Series whose frame size, number of frames, calibration and atom width are taken over; and, where the weights
+        in the box find atoms in it, the distance between neighbours (`nearest` or `spacing`) and, for the structure
+        ``"atoms"``, their number. Without a calibration in nm, the pixel size is chosen so that its atoms are 0.1 nm
+        wide (full width at half maximum).
     mode, structure, **parameters
         As in :func:`simulate`; they go before what is measured.
 
@@ -213,6 +215,10 @@ def simulate_like(
     >>> n2a.simulate_like(series, structure="atoms", n_atoms=9)
     <Signal2D, title: simulated atoms, dimensions: (3|64, 64)>
     """
+    from n2a.layout import NEAREST, SPACING
+    from n2a.matching import measure_features
+    from n2a.model import get_model
+    from n2a.patches import NoisySeries
     from n2a.plan import plan_series
     from n2a.signals import check_images, pixel_size, sample_frames, stack_frames
 
@@ -222,7 +228,8 @@ def simulate_like(
     check_images(signal)
     size = pixel_size(signal)
     frames = stack_frames(signal)
-    plan = plan_series(sample_frames(frames), pixel_size=size)
+    sample = sample_frames(frames)
+    plan = plan_series(sample, pixel_size=size)
     scale = size or 0.1 / FWHM / plan.atom_width
     measured = {
         "shape": frames.shape[-2:],
@@ -233,6 +240,20 @@ def simulate_like(
         "probe": plan.atom_width * scale * FWHM,
         "source": 0.0,
     }
+    if mode == "physical" and structure != "empty":
+        generator = get_model().generator
+        layout = measure_features(
+            NoisySeries(sample, plan, generator.window, use_time=False), generator, samples=4
+        ).layout
+        if layout is not None:
+            distance = layout.spacing[1] * plan.factor * scale
+            if structure == "atoms":
+                number = layout.density[1] / plan.factor**2 * np.prod(frames.shape[-2:])
+                measured["n_atoms"] = max(1, round(float(number)))
+            elif structure == "cluster":
+                measured["nearest"] = NEAREST * distance
+            else:
+                measured["spacing"] = SPACING * distance
     return simulate(mode, structure, **{**measured, **parameters})
 
 

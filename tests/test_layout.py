@@ -29,8 +29,8 @@ class TestMeasureLayout:
     def test_lattices_fill_the_frame(self, pattern, spacing):
         frames = [lattice(pattern, spacing, seed, vacancies=0.05) for seed in range(3)]
         found = measure_layout(frames, SHAPE)
-        assert found.spacing == pytest.approx((spacing, spacing), rel=1e-3)
-        low, high = found.density
+        assert found.spacing == pytest.approx((spacing,) * 3, rel=1e-3)
+        low, _, high = found.density
         assert low <= np.mean([len(f) for f in frames]) / 128**2 <= high
         assert found.filled > 0.8
 
@@ -42,7 +42,7 @@ class TestMeasureLayout:
         corner = lattice("square", 8.0, 0)
         corner = corner[(corner < 50).all(1)]
         small = measure_layout([corner], SHAPE)
-        assert small.spacing == pytest.approx((8, 8))
+        assert small.spacing == pytest.approx((8, 8, 8))
         assert small.filled == 0
 
     def test_too_few_say_nothing(self):

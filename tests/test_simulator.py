@@ -44,6 +44,14 @@ def peak(image, y, x):
     return iy + vertex(*patch[:, 1]), ix + vertex(*patch[1])
 
 
+def nearest_median(signal):
+    """Median distance of the columns in the first frame to their nearest neighbour, nm."""
+    positions, _ = pixels(signal)
+    distances = cdist(positions, positions)
+    np.fill_diagonal(distances, np.inf)
+    return np.median(distances.min(axis=1)) * signal.axes_manager["x"].scale
+
+
 def nearest_steps(before, after):
     return cdist(before, after).min(axis=1)
 
@@ -411,6 +419,46 @@ class TestLike:
         patch = like.data[0, y - 6 : y + 7, x - 6 : x + 7]
         sigma = np.sqrt(patch.sum() / patch.max() / (2 * np.pi))
         assert sigma * 0.02 * FWHM == pytest.approx(0.12, rel=0.35)
+
+    @pytest.mark.parametrize("spacing", [0.16, 0.24])
+    def test_spacing(self, spacing):
+        crystal = n2a.simulate(
+            structure="2d",
+            shape=(128, 128),
+            frames=4,
+            spacing=spacing,
+            scale=0.0125,
+            vacancies=0.03,
+        )
+        noisy = n2a.acquire(crystal, dose=20, seed=1)
+        like = n2a.simulate_like(noisy, structure="2d", frames=1)
+        assert nearest_median(like) == pytest.approx(nearest_median(crystal), rel=0.15)
+
+    @pytest.mark.parametrize("n_atoms", [12, 30])
+    def test_density(self, n_atoms):
+        atoms = n2a.simulate(structure="atoms", shape=(160, 160), frames=4, n_atoms=n_atoms, seed=2)
+        noisy = n2a.acquire(atoms, dose=20, seed=1)
+        like = n2a.simulate_like(noisy, structure="atoms", frames=1, shape=(160, 160))
+        assert len(n2a.atoms_of(like)) == pytest.approx(n_atoms, rel=0.25)
+
+    def test_cluster(self):
+        """As many atoms fill as much room, in the mean of several that are turned at random."""
+        options = {"n_atoms": 80, "hop": 0}
+        sizes = []
+        for seed in range(6):
+            clean = n2a.simulate(nearest=0.35, frames=4, seed=seed, **options)
+            noisy = n2a.acquire(clean, dose=20, seed=1)
+            like = n2a.simulate_like(noisy, seed=20 + seed, frames=1, **options)
+            sizes.append([pixels(one)[0][:80].std(axis=0).mean() for one in (clean, like)])
+        theirs, ours = np.mean(sizes, axis=0)
+        assert ours == pytest.approx(theirs, rel=0.2)
+
+    def test_a_blank_series_gives_no_spacing(self):
+        empty = n2a.acquire(
+            n2a.simulate(structure="empty", frames=3, shape=(64, 64)), dose=10, seed=1
+        )
+        like = n2a.simulate_like(empty, structure="2d", seed=1, scale=0.0125)
+        assert nearest_median(like) == pytest.approx(0.183, rel=0.01)
 
     def test_what_is_passed_goes_before_what_is_measured(self, series):
         like = n2a.simulate_like(series, "paper", shape=(32, 32), frames=2, seed=3)
