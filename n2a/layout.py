@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-# Of fewer atoms than these nothing is said.
-FEWEST = 8
+# Of fewer atoms per frame nothing is said.
+FEWEST = 4
 # Structures that fill a patch; the others leave most of it empty.
 LATTICES = ("crystal", "2d")
-# Atoms per square of their spacing: below that of randomly scattered ones, and above that of the loosest lattice.
+# Atoms per square of their spacing: up to the first they are scattered (at random: 0.22), from the second on they are a
+# lattice (graphene: 0.77; dumbbells, with 0.41, are taken for something between).
 LOOSE, FULL = 0.3, 0.7
 # What is left of the share of a structure that does not look like the series.
 DOUBT = 0.3
@@ -22,8 +23,8 @@ DOUBT = 0.3
 LATTICE, CLUSTER = (0.65, 1.4), (1.0, 2.2)
 # Typical ones of these for the median distance: a cluster of some 80 atoms.
 SPACING, NEAREST = 1.0, 1.8
-# Distances in widths of an atom that pairs are made with.
-CLOSEST, FARTHEST = 2.2, 12.0
+# Least and largest distances in widths of an atom that pairs are made with. Nearer columns are a plateau.
+CLOSEST, FARTHEST = 2.4, 12.0
 
 
 class Layout(NamedTuple):
@@ -32,7 +33,8 @@ class Layout(NamedTuple):
     Attributes
     ----------
     spacing
-        Distance to the nearest neighbour in pixels: that which a tenth, half and nine tenths of the atoms are below.
+        Distance to the nearest neighbour in pixels of the network: that which a tenth, half and nine tenths of the
+        atoms are below.
     density
         Atoms per square pixel in the same parts of the frames.
     filled
@@ -54,13 +56,16 @@ def measure_layout(frames: Sequence[np.ndarray], shape: tuple[int, int]) -> Layo
     shape
         Height and width of the frames.
     """
-    frames = [np.asarray(positions) for positions in frames if len(positions) > 1]
-    if sum(map(len, frames)) < FEWEST:
+    number = np.array([len(positions) for positions in frames])
+    if not len(number) or number.mean() < FEWEST:
         return None
-    nearest = [cKDTree(positions).query(positions, k=2)[0][:, 1] for positions in frames]
-    area = float(np.prod(shape))
-    density = np.array([len(positions) for positions in frames]) / area
-    packing = density * [np.median(distance) ** 2 for distance in nearest]
+    nearest = [
+        cKDTree(positions).query(positions, k=2)[0][:, 1]
+        for positions in map(np.asarray, frames)
+        if len(positions) > 1
+    ]
+    density = number / float(np.prod(shape))
+    packing = density * np.median(np.concatenate(nearest)) ** 2
     filled = ((packing - LOOSE) / (FULL - LOOSE)).clip(0, 1).mean()
     spacing, density = (
         tuple(np.quantile(values, (0.1, 0.5, 0.9)).tolist())
@@ -88,11 +93,9 @@ def match_layout(
     base
         Structures and their shares before anything is known.
     """
-    low, high = (
-        float(np.clip(distance / width, CLOSEST, FARTHEST / LATTICE[1]))
-        for distance in layout.spacing[::2]
-    )
-    fewest, most = (density * size**2 for density in layout.density[::2])
+    low, high = (distance / width for distance in layout.spacing[::2])
+    # Scenes reach beyond their patches.
+    fewest, most = (density * (size + 8 * width) ** 2 for density in layout.density[::2])
     crowd = int(np.clip(0.5 * fewest, 2, 90))
     weights = {
         kind: share
@@ -101,14 +104,20 @@ def match_layout(
         if kind != "empty"
     }
     # Empty support is as frequent as it was: a network forgets what it is not shown.
-    empty = 1 - sum(share for kind, share in base if kind != "empty")
-    scale = (1 - empty) / max(sum(weights.values()), 1e-12)
+    kept = sum(share for kind, share in base if kind in weights)
+    scale = kept / sum(weights.values()) if weights else 0
     return {
-        "spacing": (LATTICE[0] * low, LATTICE[1] * high),
-        "nearest": (CLUSTER[0] * low, CLUSTER[1] * high),
+        "spacing": _within(LATTICE[0] * low, LATTICE[1] * high),
+        "nearest": _within(CLUSTER[0] * low, CLUSTER[1] * high),
         "lone": (1, int(np.clip(1.5 * most, 4, 60))),
         "crowd": (crowd, int(np.clip(1.5 * most, 2 * crowd, 180))),
         "structures": tuple(
             (kind, weights[kind] * scale if kind in weights else share) for kind, share in base
         ),
     }
+
+
+def _within(low: float, high: float) -> tuple[float, float]:
+    """The range, as far as pairs can be made with it, and a range in any case."""
+    low = float(np.clip(low, CLOSEST, FARTHEST / 2))
+    return low, float(np.clip(high, 1.3 * low, FARTHEST))

@@ -97,7 +97,7 @@ SETTINGS = {
     # The authors' configuration; weights of the cycles as they are on images in -1..1.
     "paper": Settings(
         batch=3, size=128, learning_rate=5e-5, critic_rate=5e-5, optimiser="rmsprop", critic_steps=5, pairs=0.0,
-        neighbour=0.0, noisy_cycle=1.0, clean_cycle=2.0, adversarial=1.0, support=False, average=0.0, decay=False,
+        neighbour=0.0, noisy_cycle=1.0, clean_cycle=1.0, adversarial=1.0, support=False, average=0.0, decay=False,
     ),
 }  # fmt: skip
 
@@ -214,13 +214,13 @@ class Loop:
         if weights.pairs:
             told["pairs"] = losses.paired_decibels(self._clear(pairs), **truth)
         if weights.clean_cycle or weights.adversarial_noise:
-            made = self._noisy(pairs, noise)
+            made = self._noisy(pairs, one, noise)
             if weights.clean_cycle:
                 # The noise that was made is that of one frame.
                 seen = (pairs["valid"] > 0).float()
                 cycled = self._clear(pairs | {"frames": made * seen, "valid": seen})
                 told["clean_cycle"] = losses.clean_cycle(
-                    _atoms(pairs) / height, cycled[:, 0] / height
+                    self._clear_atoms(pairs, one) / height, cycled[:, 0] / height
                 )
             if weights.adversarial_noise:
                 told["adversarial_noise"] = losses.generator_wasserstein(
@@ -238,11 +238,12 @@ class Loop:
         with torch.no_grad():
             if "critic" in self.networks:
                 found = self._clear(real)[:, 0]
-                sides["critic"] = _atoms(pairs) / self.heights[one], found / self.heights[one]
+                clear = stabilise(pairs["atoms"], self.series[one].curvature)
+                sides["critic"] = clear / self.heights[one], found / self.heights[one]
             if "noise_critic" in self.networks:
                 sides["noise_critic"] = (
                     real["frames"][:, middle],
-                    self._noisy(pairs, noise)[:, middle],
+                    self._noisy(pairs, one, noise)[:, middle],
                 )
         told, total = {}, 0
         for name, (wanted, made) in sides.items():
@@ -343,21 +344,25 @@ class Loop:
         )
         return self._run("to_clear", frames, valid, batch["curvature"])
 
-    def _noisy(self, pairs: Batch, noise: torch.Generator) -> torch.Tensor:
+    def _noisy(self, pairs: Batch, one: int, noise: torch.Generator) -> torch.Tensor:
         """All frames of the simulated windows (b, t, h, w), made noisy by the noise maker."""
         clean = pairs["clean"]
         if not self.settings.support:
-            clean = _atoms(pairs)[:, None].expand_as(clean)
+            clean = self._clear_atoms(pairs, one)[:, None].expand_as(clean)
         frames = clean.flatten(0, 1)[:, None]
         return self._run("to_noisy", frames, self._white(frames, noise))[:, 0].view_as(clean)
 
+    def _clear_atoms(self, pairs: Batch, one: int) -> torch.Tensor:
+        """Atoms (b, h, w) of simulated pairs as a perfect generator gives them, stabilised."""
+        if not self.settings.support:
+            # Without a background there is nothing but the series that tells how noise grows with the signal.
+            return stabilise(pairs["atoms"], self.series[one].curvature)
+        middle = pairs["clean"].shape[1] // 2
+        bend = pairs["curvature"][:, None, None]
+        return pairs["clean"][:, middle] - stabilise(pairs["background"], bend)
+
     def _white(self, like: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         return torch.randn(like.shape, generator=noise).to(like.device)
-
-
-def _atoms(pairs: Batch) -> torch.Tensor:
-    """Clear atoms (b, h, w) as a generator gives them: stabilised values."""
-    return stabilise(pairs["atoms"], pairs["curvature"][:, None, None])
 
 
 def _total(output: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:

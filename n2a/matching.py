@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,10 @@ ROUND, ROW, TILTED = 1.4, 2.5, 0.25
 # Texture of the support is looked at after smoothing by so many widths of an atom, without what is wider than so many,
 # and has a correlation length among these.
 FINE, COARSE, GRAIN = (0.5, 1.0), 4.0, (0.6, 4.0)
-# That of an amorphous film, in the same unit: what many atoms without order look like through the probe is as fine as
-# one atom.
-AMORPHOUS = 0.7, 2.5
+# Fewer pairs of frames do not tell their scatter.
+FEWEST_PAIRS = 4
+# Lengths where nothing is known: what many atoms without order look like through the probe is as fine as one atom.
+AMORPHOUS = 0.7, 4.0
 # Measured width of the spots over that of the plan, above which noise along the scan has misled the plan.
 MISLED = 1.5
 
@@ -52,7 +54,7 @@ class Features(NamedTuple):
         Standard deviation of what does not change from frame to frame between the atoms, in units of the noise.
     grain
         Its correlation length in pixels, as :func:`n2a.acquisition.random_field` has it; None where it cannot be told
-        from noise, and `texture` is that at the size of the atoms.
+        from noise or is longer than some atoms, and `texture` is what there is at the size of the atoms.
     slow
         Standard deviation of the background within a patch, without what is of the size of atoms, in the same units.
     line, reach
@@ -92,11 +94,12 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         Number of frames to look at.
     """
     width = series.plan.atom_width / series.plan.factor
-    heights, places, film, slow, sightings = [], [], [], [], []
+    heights, places, slow, sightings = [], [], [], []
+    film: dict[tuple[int, int], list[np.ndarray]] = {}
     covariance = np.zeros(min(LAGS, series.shape[1] - 1) + 1)
     frames = [i for i in range(series.length) if i not in series.held_out] or [0]
     for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
-        values, valid, _ = series.window(
+        values, valid, slots = series.window(
             frames[i], tuple(0 for _ in series.others), series.held_out
         )
         if not valid[values.shape[0] // 2].any():  # nothing was measured
@@ -117,18 +120,18 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         covariance += scan_covariance(values[middle], quiet, len(covariance) - 1)
         # What two frames have in common is not noise, and not atoms where those that were found are taken away.
         away = atoms < 0.3 * max(np.quantile(tops, 0.8) if len(tops) else 0, least)
-        bands = np.array(
-            [
-                _bands((linearise(v, series.curvature) - atoms) * seen, width)
-                for v, seen in zip(values, valid, strict=True)
-                if seen.mean() > 0.5
-            ]
-        )
-        for k, first in enumerate(bands):
-            for second in bands[k + 1 :]:
-                film.append((first * second)[:, away].mean(1) if away.any() else np.zeros(2))
+        bands = {
+            number: _bands((linearise(v, series.curvature) - atoms) * seen, width)
+            for number, v, seen in zip(slots, values, valid, strict=True)
+            if seen.mean() > 0.5
+        }
+        for (first, a), (second, b) in combinations(bands.items(), 2):
+            if away.any():
+                film.setdefault((first, second), []).append((a * b)[:, away].mean(1))
     line, reach, afterglow, decay = fit_scan_noise(covariance[1:] / max(covariance[0], 1e-12))
-    texture, grain = fit_texture(np.array(film).reshape(-1, 2), width)
+    # Two frames that stand in several windows are looked at several times, and say the same.
+    common = np.array([np.mean(products, 0) for products in film.values()]).reshape(-1, 2)
+    texture, grain = fit_texture(common, width)
     return Features(
         atom_width=width,
         spot=measure_spot(sightings, width),
@@ -157,7 +160,7 @@ def fit_texture(common: np.ndarray, width: float) -> tuple[float, float | None]:
     Parameters
     ----------
     common
-        (n, 2) mean products of two frames in the two bands, in units of the noise variance.
+        (n, 2) mean products of two frames in the two bands, in units of the noise variance; two other frames each.
     width
         Of an atom, px.
 
@@ -169,13 +172,14 @@ def fit_texture(common: np.ndarray, width: float) -> tuple[float, float | None]:
 
     Notes
     -----
-    White noise smoothed by L and then by s has a variance that falls as 1 / (L^2 + s^2).
+    White noise smoothed by L, brought to unit variance and smoothed by s has the variance L^2 / (L^2 + s^2). The
+    product of two such filters counts as one of the mean of their squares.
     """
     if not len(common):
         return 0.0, None
     seen = common.mean(0)
     error = common.std(0) / np.sqrt(len(common))
-    if not (seen > 3 * error).all():
+    if len(common) < FEWEST_PAIRS or not (seen > 3 * error).all():
         return float(np.sqrt(max(seen[0], 0))), None
     lengths = np.geomspace(*GRAIN, 60)
     squares = lengths**2
@@ -275,7 +279,11 @@ def fit_scan_noise(correlation: np.ndarray) -> tuple[float, float, float, float]
 
 
 def match_recipe(
-    features: Features, curvature: float, dark: bool, base: Recipe | None = None
+    features: Features,
+    curvature: float,
+    dark: bool,
+    base: Recipe | None = None,
+    size: int = PATCH,
 ) -> Recipe:
     """Ranges of simulated pairs around what was measured on a series.
 
@@ -288,7 +296,9 @@ def match_recipe(
     dark
         Whether the atoms are dark.
     base
-        What is kept of it: structures, drift, tumbling and the rest.
+        What is kept of it: drift, tumbling and the rest.
+    size
+        Edge of the patches in pixels, which hold as many atoms as those of the series do.
     """
     noise = 1 / abs(curvature) if abs(curvature) > 0.02 else 30.0
     # The variance at the background is that of its counts, with read-out and Anscombe's constant.
@@ -296,6 +306,8 @@ def match_recipe(
     peak = max(features.height * noise, 0.05)
     ratio = level / peak
     texture, slow = features.texture * noise / level, features.slow * noise / level
+    # Of the strongest texture that is drawn: so much may have been overlooked.
+    least = min(0.1, 0.3 * noise / level)
     spot = features.spot
     # Afterglow makes atoms longer along the scan, and is made by the pairs.
     elongated = ROUND < spot.elongation < ROW and features.afterglow <= 0.02
@@ -314,7 +326,7 @@ def match_recipe(
         # As standard deviations: a slope has 0.3 of its height.
         "thickness": (0.0, float(np.clip(2 * slow, min(0.05, 0.2 * noise / level), 0.4))),
         "slope": (0.0, float(np.clip(5 * slow, min(0.1, 0.5 * noise / level), 0.5))),
-        "texture": (0.0, float(np.clip(3 * texture, min(0.1, 0.3 * noise / level), 0.6))),
+        "texture": (0.0, float(np.clip(3 * texture, least, 0.6))),
         "texture_share": 0.9 if texture * level > 0.1 * peak else 0.6,
         "grain": AMORPHOUS,
         "dark": 1.0 if dark else 0.0,
@@ -322,7 +334,7 @@ def match_recipe(
     if features.grain is not None:
         grain = features.grain / spot.width
         changes |= {
-            "texture": (min(0.5 * texture, 0.4), min(1.5 * texture, 0.6)),
+            "texture": (min(0.5 * texture, 0.4), float(np.clip(1.5 * texture, least, 0.6))),
             "grain": (0.75 * grain, 1.4 * grain),
         }
     if features.line > 0.02:
@@ -340,5 +352,5 @@ def match_recipe(
         }
     base = base or Recipe()
     if features.layout is not None:
-        changes |= match_layout(features.layout, spot.width, PATCH, base.structures)
+        changes |= match_layout(features.layout, spot.width, size, base.structures)
     return replace(base, **changes)

@@ -248,7 +248,8 @@ def simulate_like(
         if layout is not None:
             distance = layout.spacing[1] * plan.factor * scale
             if structure == "atoms":
-                number = layout.density[1] / plan.factor**2 * np.prod(frames.shape[-2:])
+                area = np.prod(parameters.get("shape", frames.shape[-2:]))
+                number = layout.density[1] / plan.factor**2 * area
                 measured["n_atoms"] = max(1, round(float(number)))
             elif structure == "cluster":
                 measured["nearest"] = NEAREST * distance

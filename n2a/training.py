@@ -47,6 +47,8 @@ _logger = logging.getLogger(__name__)
 HELD_OUT, FEWEST = 6, 4
 # Share of the time between two looks at the held-out frames, and the longest time between two checkpoints, s.
 LOOKS, SAVE_EVERY = 20, 60.0
+# What the networks of the authors can show at most, in heights of a bright column.
+BRIGHTEST = 1.5
 # Weights of the generator's losses among the settings.
 LOSSES = ("pairs", "neighbour", "noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise")
 
@@ -533,7 +535,7 @@ def make_loop(
 ) -> Loop:
     """Networks and data of one training: copies of `start`, or those of the authors for the preset "paper"."""
     recipes = [
-        match_recipe(one, domain.curvature, domain.plan.contrast == "dark")
+        match_recipe(one, domain.curvature, domain.plan.contrast == "dark", size=chosen.size)
         for one, domain in zip(features, series, strict=True)
     ]
     with torch.random.fork_rng(devices=[]):
@@ -543,7 +545,11 @@ def make_loop(
             networks = {"to_clear": PaperClear(*scales), "to_noisy": PaperNoisy(*scales)}
             networks["critic"] = make_critic("paper", size=chosen.size)
             series = [NoisySeries(one.frames, one.plan, 1, False, one.held_out) for one in series]
-            chosen = replace(chosen, noisy_cycle=2 * chosen.noisy_cycle / (scales[1] - scales[0]))
+            chosen = replace(
+                chosen,
+                noisy_cycle=2 * chosen.noisy_cycle / (scales[1] - scales[0]),
+                clean_cycle=2 * chosen.clean_cycle / BRIGHTEST,
+            )
         else:
             networks = {"to_clear": copy.deepcopy(start)}
             if chosen.noisy_cycle or chosen.clean_cycle or chosen.adversarial_noise:
@@ -559,7 +565,7 @@ def make_loop(
 
 
 def paper_scales(series: list[NoisySeries], features: list[Features]) -> tuple[float, float, float]:
-    """Stabilised values that the authors' networks see as -1 and 1, and the height of a bright column."""
+    """Stabilised values that the authors' networks see as -1 and 1, and the height that they show as 1."""
     values = np.concatenate(
         [one.window(0, tuple(0 for _ in one.others))[0].ravel() for one in series]
     )
@@ -567,7 +573,7 @@ def paper_scales(series: list[NoisySeries], features: list[Features]) -> tuple[f
     height = max(
         _stabilised_height(one, domain) for one, domain in zip(features, series, strict=True)
     )
-    return float(low), float(high), 1.5 * height
+    return float(low), float(high), BRIGHTEST * height
 
 
 def _told(features: Features) -> dict:

@@ -49,6 +49,14 @@ class TestMeasureLayout:
         assert measure_layout([], SHAPE) is None
         assert measure_layout([np.zeros((0, 2)), np.array([[3.0, 4.0]])], SHAPE) is None
         assert measure_layout([lone(3, 0), lone(3, 1)], SHAPE) is None
+        # The same two atoms in many frames are two atoms.
+        assert measure_layout([lone(2, 0)] * 20, SHAPE) is None
+
+    def test_frames_without_atoms_count(self):
+        none, some = np.zeros((0, 2)), lone(30, 0)
+        found = measure_layout([some, none, none, none, none], SHAPE)
+        assert found.density[1] == 0
+        assert found.filled < 0.1
 
 
 class TestMatchLayout:
@@ -63,7 +71,7 @@ class TestMatchLayout:
         for shares in (full, loose):
             assert sum(shares.values()) == pytest.approx(1)
             # Nothing is ruled out, and empty support is as frequent as ever.
-            assert min(shares[kind] / usual[kind] for kind in usual) > 0.2
+            assert min(shares[kind] / usual[kind] for kind in usual) >= 0.3
             assert shares["empty"] == usual["empty"]
         assert full["crystal"] > 1.4 * usual["crystal"] > usual["crystal"] > loose["crystal"]
         assert loose["cluster"] > usual["cluster"] > full["cluster"]
@@ -83,9 +91,31 @@ class TestMatchLayout:
         # Not just any distance, either.
         assert 0.5 * spacing < np.median(distances) < 1.7 * spacing
 
-    def test_one_atom_in_a_large_frame(self):
+    @pytest.mark.parametrize("size", [48, 96, 128])
+    def test_patches_hold_as_many_atoms(self, size):
+        """Of the single atoms that are drawn, whatever the size of a patch."""
+        layout = measure_layout([lone(40, seed) for seed in range(4)], SHAPE)
+        changes = match_layout(layout, WIDTH, size, Recipe().structures)
+        changes |= {"atom_width": (WIDTH, WIDTH + 1e-6), "structures": (("atoms", 1.0),)}
+        pairs = PairSampler(Recipe(**changes), size=size, window=1, seed=0)(64)
+        seen = [len(find_tops(image.numpy(), WIDTH, 0.1)) for image in pairs["atoms"]]
+        assert np.mean(seen) == pytest.approx(0.75 * layout.density[1] * size**2, rel=0.35)
+
+    def test_columns_that_touch(self):
+        """Lattices stay apart enough to be seen as columns."""
+        close = [lattice("square", 2.2 * WIDTH, seed) for seed in range(2)]
+        spacing = match_layout(measure_layout(close, SHAPE), WIDTH, 96, Recipe().structures)[
+            "spacing"
+        ]
+        assert 2.4 <= spacing[0] < spacing[1]
+
+    def test_nothing_but_emptiness(self):
+        changes = match_layout(measure_layout([lone(20, 0)], SHAPE), WIDTH, 96, (("empty", 1.0),))
+        assert changes["structures"] == (("empty", 1.0),)
+
+    def test_few_atoms_in_a_large_frame(self):
         """Distances without a meaning for a lattice stay within what pairs can be made with."""
-        far = [np.array([[5.0, 5.0], [5.0, 900.0], [900.0, 5.0]])] * 4
+        far = [np.array([[5.0, 5.0], [5.0, 900.0], [900.0, 5.0], [900.0, 900.0]])] * 4
         changes = match_layout(measure_layout(far, (1000, 1000)), WIDTH, 96, Recipe().structures)
         for name in ("spacing", "nearest", "lone", "crowd"):
             low, high = changes[name]
