@@ -320,7 +320,7 @@ class PairSampler:
         return path + self.rng.normal(scale=width * self.rng.uniform(0, 0.15), size=path.shape)
 
     def _support(self, width: np.ndarray, shifts: torch.Tensor) -> torch.Tensor:
-        """Backgrounds (b, t, h, w) around one: slow thickness, film texture down to the probe's size, tilt."""
+        """Backgrounds (b, t, h, w) around one: slow thickness, film texture about as fine as atoms, tilt."""
         rng, recipe, batch = self.rng, self.recipe, len(width)
         shape = (batch, self.size, self.size)
         share = np.array([[0.6], [recipe.texture_share], [0.4]])

@@ -12,6 +12,7 @@ from n2a.checkpoint import load_state, restore_state, save_state
 from n2a.critic import Critic, PaperCritic
 from n2a.generator import Generator, NoiseMaker
 from n2a.loop import SETTINGS, Loop, Settings
+from n2a.normalization import atoms_above, linearise, stabilise
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
 from n2a.plan import Plan
@@ -136,6 +137,33 @@ class TestHiding:
         assert max(float(pairs["valid"].max()) for pairs in loop._pairs.values()) > 1
         for _, valid in loop.networks["to_clear"].seen:
             assert set(valid.unique().tolist()) <= {0.0, 1.0}
+
+    @pytest.mark.parametrize("curvature", [0.0, 0.2, 0.5])
+    def test_the_critic_sees_brightness_alike(self, curvature):
+        """An atom as high as those of the series is 1, whatever gain the pairs were drawn with."""
+        seen = []
+        loop = make_loop(Settings(batch=2, size=32, adversarial=1.0))
+        loop.networks["critic"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        bend = loop.series[0].curvature
+        column = linearise(loop.heights[0], bend)
+        pairs = loop._simulated(0, np.random.default_rng(0), 0)
+        atoms = torch.from_numpy(spot(16, 16, (32, 32), column, 2.0)).float().expand(2, -1, -1)
+        pairs |= {"atoms": atoms, "curvature": torch.full((2,), curvature)}
+        loop._simulated = lambda *_: pairs
+        loop._critics(0, np.random.default_rng(0), torch.Generator(), 0)
+        assert seen[0].max().item() == pytest.approx(1, rel=1e-3)
+        # What a result of the same height looks like to it.
+        found = stabilise(torch.tensor(column), bend) / loop.heights[0]
+        assert found.item() == pytest.approx(1, rel=1e-5)
+
+    def test_the_clean_cycle_wants_what_was_drawn(self):
+        """Its target is atoms on their background, as the network gives them: no other loss says otherwise."""
+        loop = make_loop(Settings(batch=4, size=32, clean_cycle=1.0))
+        pairs = loop._simulated(0, np.random.default_rng(0), 0)
+        bend = pairs["curvature"][:, None, None]
+        under = stabilise(pairs["background"], bend)
+        atoms = atoms_above(loop._clear_atoms(pairs, 0), under, bend)
+        torch.testing.assert_close(atoms, pairs["atoms"], rtol=1e-3, atol=1e-2)
 
     def test_weight_is_zero_where_nothing_was_measured(self):
         frames = record(np.full((8, 64, 64), 8.0))

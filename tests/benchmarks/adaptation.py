@@ -11,8 +11,8 @@ Usage: ``python tests/benchmarks/adaptation.py [--seconds 600] [--series NAME ..
 - ``n2n``: the opponent, Noise2Noise between neighbouring frames of the same series from a random
   start, in the same time. It is a plain U-Net, written here, and is told the width of the atoms.
 
-The series are those of ``shifted_data.py``, which the box was not trained for, and the multislice
-set, where training must not do harm. Detection is that of ``metrics.py``: n2a's in domain C, that
+The series are those of ``shifted_data.py``, three of which the box was not trained for, and the
+multislice set, where training must not do harm. Detection is that of ``metrics.py``: n2a's in domain C, that
 of Noise2Noise in the total image, on zero at the level between the atoms where a fixed threshold
 needs one. Results are kept in ``.cache`` in the root of the repository: those of n2a as long as its
 code and weights stay, those of the opponent as long as the opponent does.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Series outside the range that the weights in the box were trained on, and one at its edge, from the multislice set.
+"""Series outside the range that the weights in the box were trained on, and one within it, from the multislice set.
 
 Nothing is stored: the noise-free images of the set get another spot, other noise, or another
 support. Positions and units are those of ``benchmark_data``.
@@ -9,9 +9,10 @@ support. Positions and units are those of ``benchmark_data``.
 - ``lines``: MoS2 by a detector whose slow row-wise fluctuation is stronger than the counting noise
   and which leaves half of each pixel's signal to the next one.
 - ``rough``: the drifting cluster on a film several times as bright as its columns, whose texture
-  is as fine as the atoms and as strong. Its contrast is twice the largest of the training.
-- ``texture``: the same with a texture that is weaker than the atoms, and a contrast that the
-  training does have: hard, but not new.
+  is as fine as the atoms and has a standard deviation of 0.9 of the brightest columns. Its
+  contrast is twice the largest of the training.
+- ``texture``: the same with a sixth of that texture, and a contrast that the training does have:
+  hard, but not new.
 """
 
 from dataclasses import replace
