@@ -457,7 +457,8 @@ class TestLike:
         empty = n2a.acquire(
             n2a.simulate(structure="empty", frames=3, shape=(64, 64)), dose=10, seed=1
         )
-        like = n2a.simulate_like(empty, structure="2d", seed=1, scale=0.0125)
+        with pytest.warns(UserWarning, match="nothing of the size of atoms"):
+            like = n2a.simulate_like(empty, structure="2d", seed=1, scale=0.0125)
         assert nearest_median(like) == pytest.approx(0.183, rel=0.01)
 
     def test_what_is_passed_goes_before_what_is_measured(self, series):
