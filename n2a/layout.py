@@ -21,8 +21,8 @@ DOUBT = 0.3
 # Over the distance of the columns that are seen: the length that lattices are measured in, from one whose weak columns
 # are not seen to dumbbells; and the distance in a cluster, whose columns are nearer to each other in projection.
 LATTICE, CLUSTER = (0.65, 1.4), (1.0, 2.2)
-# Typical ones of these for the median distance: a cluster of some 80 atoms.
-SPACING, NEAREST = 1.0, 1.8
+# A typical one of the latter for the median distance: a cluster of some 80 atoms.
+NEAREST = 1.8
 # Least and largest distances in widths of an atom that pairs are made with. Nearer columns are a plateau.
 CLOSEST, FARTHEST = 2.4, 12.0
 

@@ -215,7 +215,7 @@ def simulate_like(
     >>> n2a.simulate_like(series, structure="atoms", n_atoms=9)
     <Signal2D, title: simulated atoms, dimensions: (3|64, 64)>
     """
-    from n2a.layout import NEAREST, SPACING
+    from n2a.layout import NEAREST
     from n2a.matching import measure_features
     from n2a.model import get_model
     from n2a.patches import NoisySeries
@@ -254,7 +254,7 @@ def simulate_like(
             elif structure == "cluster":
                 measured["nearest"] = NEAREST * distance
             else:
-                measured["spacing"] = SPACING * distance
+                measured["spacing"] = distance
     return simulate(mode, structure, **{**measured, **parameters})
 
 
