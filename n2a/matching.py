@@ -18,7 +18,7 @@ from n2a.noise import scan_covariance
 from n2a.normalization import linearise
 from n2a.pairs import Recipe
 from n2a.patches import NoisySeries
-from n2a.spot_shape import Sighting, SpotShape, find_tops, measure_spot
+from n2a.spot_shape import Sighting, SpotShape, faint_and_alone, find_tops, measure_spot
 
 LAGS = 48
 # Edge in pixels of what counts as a patch of the training.
@@ -28,6 +28,8 @@ EDGE = 384
 # Spots of a lower elongation pass as round, since atoms that stand in each other's way look like it; those of a higher
 # one are rows of atoms that touch. Of a lower correlation they are along an axis of the image.
 ROUND, ROW, TILTED = 1.4, 2.5, 0.25
+# Of fewer atoms that stand alone nothing is said.
+FEWEST_ALONE = 10
 # Texture of the support is looked at after smoothing by so many widths of an atom, without what is wider than so many,
 # and has a correlation length among these.
 FINE, COARSE, GRAIN = (0.5, 1.0), 4.0, (0.6, 4.0)
@@ -65,6 +67,8 @@ class Features(NamedTuple):
         Number of atoms found in the frames that were looked at.
     layout
         How they lie; None where there are too few.
+    single
+        Shape of the fainter ones that stand alone, which are single columns; None where there are too few.
     """
 
     atom_width: float
@@ -79,6 +83,7 @@ class Features(NamedTuple):
     decay: float
     atoms: int
     layout: Layout | None = None
+    single: SpotShape | None = None
 
 
 def measure_features(series: NoisySeries, generator: Generator, samples: int = 6) -> Features:
@@ -132,6 +137,8 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
     # Two frames that stand in several windows are looked at several times, and say the same.
     common = np.array([np.mean(products, 0) for products in film.values()]).reshape(-1, 2)
     texture, grain = fit_texture(common, width)
+    singles = faint_and_alone(sightings, width)
+    enough = sum(len(one.atoms) for one in singles) >= FEWEST_ALONE
     return Features(
         atom_width=width,
         spot=measure_spot(sightings, width),
@@ -145,6 +152,7 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         decay=decay,
         atoms=len(heights),
         layout=measure_layout(places, series.shape),
+        single=measure_spot(singles, width) if enough else None,
     )
 
 
@@ -309,8 +317,10 @@ def match_recipe(
     # Of the strongest texture that is drawn: so much may have been overlooked.
     least = min(0.1, 0.3 * noise / level)
     spot = features.spot
-    # Afterglow makes atoms longer along the scan, and is made by the pairs.
-    elongated = ROUND < spot.elongation < ROW and features.afterglow <= 0.02
+    # Pairs of columns that touch are long where single ones are not. Afterglow makes atoms longer along the scan, and
+    # simulated pairs have it.
+    alike = features.single is None or features.single.elongation > ROUND
+    elongated = ROUND < spot.elongation < ROW and alike and features.afterglow <= 0.02
     shape = spot.along_x / spot.along_y
     # Columns that touch make the spots look wider than the plan does.
     touching = spot.width < MISLED * features.atom_width

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 from scipy.signal import fftconvolve
+from scipy.spatial import cKDTree
 
 from n2a.detection import detect
 
@@ -20,6 +21,9 @@ PRIOR = 0.35
 # Correlation of the most tilted ellipse: three times as long as wide.
 MOST_TILTED = 0.8
 _PIXELS = 1 / 6  # px^2: mean variance of the four weights with which an atom is put on pixels
+# Distance in widths from which on a column stands alone.
+APART = 4.0
+FAINT = 1 / 4
 
 
 class SpotShape(NamedTuple):
@@ -65,6 +69,22 @@ def find_tops(atoms: np.ndarray, width: float, least: float) -> np.ndarray:
     found = detect(atoms[None], width, min_distance=2)
     found = found[found.height > least]
     return np.stack([found.row, found.column, found.height], 1)
+
+
+def faint_and_alone(sightings: Sequence[Sighting], width: float) -> list[Sighting]:
+    """The sightings with the fainter half of the atoms that stand alone.
+
+    Two columns that touch may be found as one atom, long and bright. What all atoms are like, these are like too.
+    """
+    alone = []
+    for frame, atoms in sightings:
+        near = cKDTree(atoms[:, :2]).query(atoms[:, :2], k=2)[0][:, 1] if len(atoms) else []
+        alone.append(Sighting(frame, atoms[np.asarray(near) > APART * width]))
+    heights = np.concatenate([one.atoms[:, 2] for one in alone]) if alone else []
+    if not len(heights):
+        return []
+    typical = np.quantile(heights, FAINT)
+    return [Sighting(frame, atoms[atoms[:, 2] <= typical]) for frame, atoms in alone]
 
 
 def measure_spot(sightings: Sequence[Sighting], width: float) -> SpotShape:

@@ -579,6 +579,8 @@ def paper_scales(series: list[NoisySeries], features: list[Features]) -> tuple[f
 def _told(features: Features) -> dict:
     """In what JSON knows, for the metadata of a model."""
     told = features._asdict() | {"spot": features.spot._asdict()}
+    if features.single is not None:
+        told["single"] = features.single._asdict()
     if features.layout is not None:
         layout = features.layout._asdict()
         told["layout"] = {name: np.asarray(value).tolist() for name, value in layout.items()}

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from n2a.spot_shape import Sighting, SpotShape, find_tops, measure_spot
+from n2a.spot_shape import Sighting, SpotShape, faint_and_alone, find_tops, measure_spot
 
 
 def draw(atoms, shape, spot):
@@ -96,6 +96,28 @@ class TestMeasureSpot:
         doubled = atoms * (1, 1, 7)
         first, second = (measure_spot([Sighting(frame, a)], 2.0) for a in (atoms, doubled))
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
+
+
+class TestFaintAndAlone:
+    def test_bright_and_near_ones_are_left_out(self):
+        frame = np.zeros((80, 80))
+        first = np.array(
+            [[10, 10, 1], [10, 40, 2], [40, 10, 8], [40, 40, 9], [70, 70, 1], [70, 75, 1]]
+        )
+        second = np.array([[20, 20, 3], [60, 60, 7]])
+        sightings = [Sighting(frame, a.astype(float)) for a in (first, second)]
+        kept = faint_and_alone(sightings, 2.0)
+        # Of 1, 2, 3, 7, 8 and 9 those below the median of all; the two that are 5 px apart count in neither.
+        assert [one.atoms[:, 2].tolist() for one in kept] == [[1, 2], [3]]
+        assert all(one.frame is frame for one in kept)
+
+    def test_where_there_are_none(self):
+        frame, touching = np.zeros((32, 32)), np.array([[10.0, 10, 1], [10, 14, 1]])
+        assert faint_and_alone([], 2.0) == []
+        assert faint_and_alone([Sighting(frame, touching)], 2.0) == []
+        # One atom has no neighbour.
+        (one,) = faint_and_alone([Sighting(frame, touching[:1])], 2.0)
+        assert len(one.atoms) == 1
 
 
 class TestSpotShape:

@@ -2,7 +2,7 @@
 """The authors' configuration from a random start beside the preset "fast": CSS against the time, and the truth.
 
 Usage: ``python tests/benchmarks/presets.py [--seconds 600] [--presets fast paper unpaired] [--device auto]
-[--size 128] [--threads N]``.
+[--size 128] [--threads N] [--set adversarial=1]``.
 
 ``unpaired`` is the idea of the paper on a network that a laptop can train: that of the preset "fast" from a random
 start, with the critic and the two cycles and nothing else.
@@ -52,7 +52,9 @@ def main() -> None:
     add("--device", default="auto")
     add("--size", type=int, default=128, help="edge of the patches of the preset paper, px")
     add("--threads", type=int, help="of PyTorch")
+    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of n2a.train")
     arguments = parser.parse_args()
+    changes = {name: float(value) for name, value in (one.split("=") for one in arguments.set)}
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")
@@ -82,7 +84,7 @@ def main() -> None:
             settings = {"start": Noise2Atom(Generator(**PRESETS["fast"]), "random"), **UNPAIRED}
         model = n2a.train(
             noisy, max_time=arguments.seconds, device=arguments.device, keep=True,
-            show_progressbar=False, **settings,
+            show_progressbar=False, **settings | changes,
         )  # fmt: skip
         result = n2a.denoise(noisy, model, show_progressbar=False).data
         training = model.training
