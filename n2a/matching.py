@@ -68,7 +68,7 @@ class Features(NamedTuple):
     layout
         How they lie; None where there are too few.
     single
-        Shape of the fainter ones that stand alone, which are single columns; None where there are too few.
+        Shape of the faintest ones that stand alone, which are single columns; None where there are too few.
     """
 
     atom_width: float

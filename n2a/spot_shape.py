@@ -21,9 +21,8 @@ PRIOR = 0.35
 # Correlation of the most tilted ellipse: three times as long as wide.
 MOST_TILTED = 0.8
 _PIXELS = 1 / 6  # px^2: mean variance of the four weights with which an atom is put on pixels
-# Distance in widths from which on a column stands alone.
-APART = 4.0
-FAINT = 1 / 4
+# Distance in widths from which on a column stands alone, and the part of those that count as faint.
+APART, FAINT = 4.0, 1 / 4
 
 
 class SpotShape(NamedTuple):
@@ -72,7 +71,7 @@ def find_tops(atoms: np.ndarray, width: float, least: float) -> np.ndarray:
 
 
 def faint_and_alone(sightings: Sequence[Sighting], width: float) -> list[Sighting]:
-    """The sightings with the fainter half of the atoms that stand alone.
+    """The sightings with the faintest quarter of the atoms that stand alone.
 
     Two columns that touch may be found as one atom, long and bright. What all atoms are like, these are like too.
     """

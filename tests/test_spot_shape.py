@@ -107,8 +107,8 @@ class TestFaintAndAlone:
         second = np.array([[20, 20, 3], [60, 60, 7]])
         sightings = [Sighting(frame, a.astype(float)) for a in (first, second)]
         kept = faint_and_alone(sightings, 2.0)
-        # Of 1, 2, 3, 7, 8 and 9 those below the median of all; the two that are 5 px apart count in neither.
-        assert [one.atoms[:, 2].tolist() for one in kept] == [[1, 2], [3]]
+        # The faintest of 1, 2, 3, 7, 8 and 9; the two that are 5 px apart are not among them.
+        assert [one.atoms[:, 2].tolist() for one in kept] == [[1, 2], []]
         assert all(one.frame is frame for one in kept)
 
     def test_where_there_are_none(self):
