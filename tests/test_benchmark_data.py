@@ -219,6 +219,19 @@ def test_the_truth_scores_best(name):
         assert row["filled"] in (0, pytest.approx(np.nan, nan_ok=True))
 
 
+def test_means_over_the_series():
+    names = ("mos2", "cluster")
+    rows = {
+        method: {(s, d): {"f1": f1[i], "rms_px": 2.0} for i, s in enumerate(names) for d in quality.DOSES}
+        for method, f1 in (("gaussian", (0.9, 0.5)), ("n2a", (0.8, 0.7)))
+    }  # fmt: skip
+    lines = quality.curves_table(rows).splitlines()
+    error = 2000 * np.mean([ALL[name].pixel_size for name in names])
+    assert lines[-2].startswith(f"| mean of 2 | gaussian | 0.700 / {error:.1f} |")
+    assert lines[-1].startswith(f"| mean of 2 | n2a | **0.750** / {error:.1f} |")
+    assert sum("**0.900**" in line for line in lines) == 1
+
+
 def test_a_lattice_painted_on_is_found_out():
     series = ALL["mos2"]
     empty = series.vacancies[series.vacancies["count"] == 2]

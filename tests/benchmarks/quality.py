@@ -516,20 +516,26 @@ def against_dose(automatic: Sequence[str]) -> dict[str, dict[tuple[str, str], di
 
 
 def curves_table(rows: dict) -> str:
-    """F1 / position error in pm of every method, series by series."""
+    """F1 / position error in pm of every method, series by series, and their means over the series."""
     lines = ["| series | method | " + " | ".join(f"{d}: F1 / pm" for d in DOSES) + " |"]
     lines.append("| --- " * (2 + len(DOSES)) + "|")
-    for series in dict.fromkeys(cell[0] for cell in rows["n2a"]):
-        best = {d: max(found[series, d]["f1"] for found in rows.values()) for d in DOSES}
-        for method, found in rows.items():
-            cells = []
+    names = list(dict.fromkeys(cell[0] for cell in rows["n2a"]))
+    groups = {name: [name] for name in names} | {f"mean of {len(names)}": names}
+    for title, members in groups.items():
+        cells = [(method, dose) for method in rows for dose in DOSES]
+        f1 = {(m, d): np.mean([rows[m][s, d]["f1"] for s in members]) for m, d in cells}
+        error = {
+            (m, d): np.mean([pixel_pm(s) * rows[m][s, d]["rms_px"] for s in members])
+            for m, d in cells
+        }
+        for method in rows:
+            texts = []
             for dose in DOSES:
-                row = found[series, dose]
-                text = f"{row['f1']:.3f}"
-                text = f"**{text}**" if row["f1"] == best[dose] else text
-                cells.append(f"{text} / {pixel_pm(series) * row['rms_px']:.1f}")
-            name = LABELS.get(method, method)
-            lines.append("| " + " | ".join([series, name, *cells]) + " |")
+                text = f"{f1[method, dose]:.3f}"
+                best = f1[method, dose] == max(f1[m, dose] for m in rows)
+                text = f"**{text}**" if best else text
+                texts.append(f"{text} / {error[method, dose]:.1f}")
+            lines.append("| " + " | ".join([title, LABELS.get(method, method), *texts]) + " |")
     return "\n".join(lines)
 
 
