@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -161,11 +163,13 @@ class Loop:
             if keys
         }
         self._pairs: OrderedDict[tuple[int, int], Batch] = OrderedDict()
-        # Products of far-away Gaussians are denormal numbers, which processors handle a hundred times slower.
-        torch.set_flush_denormal(True)
 
     def step(self, number: int, done: float) -> dict[str, float]:
         """Step `number` of a training of which a part `done` in 0..1 is over; the values of its losses."""
+        with _without_denormals():
+            return self._step(number, done)
+
+    def _step(self, number: int, done: float) -> dict[str, float]:
         rng = np.random.default_rng([*self.seed, number])
         one = int(rng.integers(len(self.series)))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -364,6 +368,18 @@ class Loop:
 
     def _white(self, like: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         return torch.randn(like.shape, generator=noise).to(like.device)
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Products of far-away Gaussians are denormal numbers, which processors handle a hundred times slower."""
+    kept = np.float64(5e-324) * 1.0 > 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        if kept:
+            torch.set_flush_denormal(False)
 
 
 def _total(output: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:

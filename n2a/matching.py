@@ -100,13 +100,14 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
     """
     width = series.plan.atom_width / series.plan.factor
     heights, places, slow, sightings = [], [], [], []
-    film: dict[tuple[int, int], list[np.ndarray]] = {}
+    film: dict[tuple, list[np.ndarray]] = {}
     covariance = np.zeros(min(LAGS, series.shape[1] - 1) + 1)
     frames = [i for i in range(series.length) if i not in series.held_out] or [0]
-    for i in np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int)):
-        values, valid, slots = series.window(
-            frames[i], tuple(0 for _ in series.others), series.held_out
-        )
+    for look, i in enumerate(
+        np.unique(np.linspace(0, len(frames) - 1, samples).round().astype(int))
+    ):
+        line_of = series.line(look)
+        values, valid, slots = series.window(frames[i], line_of, series.held_out)
         if not valid[values.shape[0] // 2].any():  # nothing was measured
             continue
         atoms, under = restore(generator, values, valid, series.curvature)
@@ -132,7 +133,7 @@ def measure_features(series: NoisySeries, generator: Generator, samples: int = 6
         }
         for (first, a), (second, b) in combinations(bands.items(), 2):
             if away.any():
-                film.setdefault((first, second), []).append((a * b)[:, away].mean(1))
+                film.setdefault((line_of, first, second), []).append((a * b)[:, away].mean(1))
     line, reach, afterglow, decay = fit_scan_noise(covariance[1:] / max(covariance[0], 1e-12))
     # Two frames that stand in several windows are looked at several times, and say the same.
     common = np.array([np.mean(products, 0) for products in film.values()]).reshape(-1, 2)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter
 
 from n2a.plan import Plan
 from n2a.sampling import Match
@@ -23,6 +25,10 @@ KEPT_PIXELS = 2**25
 PER_WINDOW = 4
 # Steps that a run of neighbouring frames of a long series serves.
 ERA = 64
+# A pixel that stands so far above (or below) its surroundings, in units of the noise, is a hot one if its neighbours do
+# so by less than this share of it, and chance: half of what they do around an atom of half a pixel.
+HOT, SHARE, CHANCE = 10.0, 0.05, 3.0
+_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
 
 
 class NoisySeries:
@@ -45,6 +51,10 @@ class NoisySeries:
     ----------
     length, others
         Number n of frames, and the shape of the other axes.
+
+    Notes
+    -----
+    Single hot pixels count as not measured: they are in every frame, and would be learned.
     """
 
     def __init__(
@@ -68,6 +78,22 @@ class NoisySeries:
     def curvature(self) -> float:
         """Of the normalisation, see :class:`n2a.normalization.Normalization`."""
         return self.windows.normalization.curvature
+
+    def line(self, number: int) -> tuple[int, ...]:
+        """Place on the other axes of the look of that number: a few looks are spread over all of them."""
+        size = math.prod(self.others)
+        # The golden section leaves no large gap, however many there will be.
+        return tuple(
+            int(i) for i in np.unravel_index(int(number * 0.618034 * size) % size, self.others)
+        )
+
+    def measured(self, other: tuple[int, ...], i: int) -> bool:
+        """Whether there is a frame `i` of which half and more was recorded, and not one value everywhere."""
+        if not 0 <= i < self.length:
+            return False
+        frame = np.asarray(self.frames[(*other, i)])
+        known = frame[np.isfinite(frame)]
+        return bool(known.size >= 0.5 * frame.size and np.ptp(known) > 0)
 
     def window(
         self, i: int, other: tuple[int, ...] = (), without: Collection[int] = ()
@@ -125,8 +151,30 @@ class NoisySeries:
     def _frame(self, other: tuple[int, ...], i: int) -> Frame:
         key = (*other, i)
         if key not in self._kept:
-            self._kept[key] = self.windows.prepare(np.asarray(self.frames[key]))
+            self._kept[key] = _without_hot(self.windows.prepare(np.asarray(self.frames[key])))
             while len(self._kept) > self.room:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def hot_pixels(values: np.ndarray) -> np.ndarray:
+    """Where single pixels of a frame (y, x), in units of its noise, are brighter or darker than an atom can be."""
+    found = np.zeros(values.shape, bool)
+    for sign in (1, -1):
+        near = maximum_filter(sign * values, footprint=_RING, mode="mirror")
+        # Few are left to be looked at closely.
+        for row, column in np.argwhere(sign * values - near > (1 - SHARE) * HOT - CHANCE):
+            around = values[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+            level = sign * float(np.median(around))
+            away = sign * float(values[row, column]) - level
+            found[row, column] |= away > HOT and near[row, column] - level < SHARE * away + CHANCE
+    return found
+
+
+def _without_hot(frame: Frame) -> Frame:
+    hot = hot_pixels(frame.values.astype(np.float32))
+    if not hot.any():
+        return frame
+    valid = ~hot if frame.valid is None else np.where(hot, 0, frame.valid).astype(frame.valid.dtype)
+    return frame._replace(values=np.where(hot, 0, frame.values), valid=valid)

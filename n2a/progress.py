@@ -199,7 +199,9 @@ class Progress:
         self._attempt("watching", self._ask)
 
     def _ask(self) -> None:
-        self.stopped = self.stopped or self._watch(self) is True
+        if not self.stopped:
+            answer = self._watch(self)
+            self.stopped = isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     @property
     def done(self) -> float:

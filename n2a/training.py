@@ -30,12 +30,13 @@ from n2a.history import History
 from n2a.loop import SETTINGS, Loop, Settings
 from n2a.matching import Features, match_recipe, measure_features
 from n2a.model import Noise2Atom, get_model
+from n2a.noise import estimate_noise
 from n2a.normalization import stabilise
 from n2a.patches import NoisySeries
 from n2a.plan import Plan, plan_series, warn
 from n2a.progress import Progress
 from n2a.sampling import bin_frames, measure_atom_width
-from n2a.verdict import CLEAR, CLEAR_OF_MANY, Judge
+from n2a.verdict import CLEAR, CLEAR_OF_MANY, LOOKED_AT, Judge
 
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
@@ -45,6 +46,8 @@ _logger = logging.getLogger(__name__)
 
 # One frame of so many is held out for the verdict; series of fewer than `FEWEST` frames give none away.
 HELD_OUT, FEWEST = 6, 4
+# Ratio of the noise of some frames to that of others from which on it was not one acquisition.
+STEADY = 1.5
 # Share of the time between two looks at the held-out frames, and the longest time between two checkpoints, s.
 LOOKS, SAVE_EVERY = 20, 60.0
 # What the networks of the authors can show at most, in heights of a bright column.
@@ -175,16 +178,22 @@ def train(
     device = pick_device(device if fabric is None else str(fabric.device))
     box = get_model(start)
     axes = [doors.resolve_time_axis(signal, time_axis) for signal in noisy]
-    plans = [
-        plan_series(
-            doors.sample_frames(doors.stack_frames(signal, axis)),
-            contrast,
-            atom_width,
-            doors.pixel_size(signal),
-        )
+    samples = [
+        doors.sample_frames(doors.stack_frames(signal, axis))
         for signal, axis in zip(noisy, axes, strict=True)
     ]
+    plans = [
+        plan_series(sample, contrast, atom_width, doors.pixel_size(signal))
+        for signal, sample in zip(noisy, samples, strict=True)
+    ]
     _check_alike(plans)
+    for number, (signal, axis, sample) in enumerate(zip(noisy, axes, samples, strict=True)):
+        if axis is None and time_axis is not None and signal.axes_manager.navigation_size > 1:
+            warn(
+                f"which axis of signal {number} is time is not known, so that no frame has neighbours to learn from or "
+                "to be judged by; name it with 'time_axis' (None if its images are no series)"
+            )
+        _check_steady(number, sample)
     series = [
         _series(doors.stack_frames(signal, axis), plan, box.generator.window, axis is not None)
         for signal, axis, plan in zip(noisy, axes, plans, strict=True)
@@ -204,7 +213,13 @@ def train(
     if atom_width is not None:
         features = [one._replace(spot=one.spot.scaled(one.atom_width)) for one in features]
     images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
-    judge = Judge(series, box.generator)
+    judged = series
+    if box.generator.window < 2:  # a frame that was held out has to stand in some window
+        judged = [
+            NoisySeries(one.frames, one.plan, 3, one.windows.use_time, one.held_out)
+            for one in series
+        ]
+    judge = Judge(judged, box.generator)
     loop = make_loop(series, features, box.generator, preset, chosen, images, seed, device, fabric)
     facts = {
         "preset": preset,
@@ -228,10 +243,11 @@ def train(
     run = _Run(loop, judge, facts, progress.history)
     if resume is not None:
         run.resume(resume)
-    with progress:
-        target = resume if checkpoint is None else checkpoint
-        run(max_time, max_steps, target if first else None, progress)
-    return run.model(box, device, keep)
+    with _noting_ctrl_c() as ctrl_c:
+        with progress:
+            target = resume if checkpoint is None else checkpoint
+            run(max_time, max_steps, target if first else None, progress, ctrl_c)
+        return run.model(box, device, keep)
 
 
 class _Run:
@@ -244,7 +260,7 @@ class _Run:
         self.sums: dict[str, list[float]] = {}
         self.diverged = self.torn = False
 
-    def __call__(self, max_time, max_steps, checkpoint, progress) -> None:
+    def __call__(self, max_time, max_steps, checkpoint, progress, ctrl_c: _CtrlC) -> None:
         """Step until the budget is spent or the user interrupts."""
         before, began = self.seconds, time.perf_counter()
         saved = began
@@ -262,27 +278,29 @@ class _Run:
             return progress.stopped if fabric is None else fabric.broadcast(progress.stopped)
 
         try:
-            with _after_the_step() as interrupted:
-                while (
-                    (done := part()) < 1 and not self.diverged and not interrupted and not stopped()
-                ):
-                    self.torn = True
-                    # With a number of steps the schedule follows them, whatever the clock says.
-                    told = self.loop.step(self.step, self.step / max_steps if max_steps else done)
-                    self.step += 1
-                    self.torn = False
-                    self.diverged = not all(np.isfinite(value) for value in told.values())
-                    for name, value in told.items():
-                        self.sums.setdefault(name, []).append(value)
-                    progress.tick(self.step, self.seconds)
-                    if int(part() * LOOKS) > int(done * LOOKS):
-                        self.look(progress)
-                    if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
-                        self.save(checkpoint)
-                        saved = time.perf_counter()
-            if interrupted or progress.stopped:
-                raise KeyboardInterrupt
+            ctrl_c.stepping = True
+            while (
+                (done := part()) < 1 and not self.diverged and not ctrl_c.pressed and not stopped()
+            ):
+                self.torn = True
+                # With a number of steps the schedule follows them, whatever the clock says.
+                told = self.loop.step(self.step, self.step / max_steps if max_steps else done)
+                self.step += 1
+                self.torn = False
+                self.diverged = not all(np.isfinite(value) for value in told.values())
+                for name, value in told.items():
+                    self.sums.setdefault(name, []).append(value)
+                progress.tick(self.step, self.seconds)
+                if int(part() * LOOKS) > int(done * LOOKS):
+                    self.look(progress)
+                if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
+                    self.save(checkpoint)
+                    saved = time.perf_counter()
         except KeyboardInterrupt:
+            progress.stopped = True
+        ctrl_c.stepping = False
+        if ctrl_c.pressed or progress.stopped:
+            progress.stopped = True
             _logger.warning("Interrupted at step %d; the best so far is returned.", self.step)
         # Before the last look, which a training that goes on from here would not have taken; and no half steps.
         if checkpoint is not None and not self.torn:
@@ -392,23 +410,28 @@ class _Run:
         return Noise2Atom(network if trained else copy.deepcopy(box.generator), name, training)
 
 
-@contextmanager
-def _after_the_step() -> Iterator[list[int]]:
-    """Ctrl-C fills the list that this gives: half a step could not be gone on from. The second one is immediate."""
-    noted: list[int] = []
+class _CtrlC:
+    """Notes Ctrl-C: half a step could not be gone on from. The second one ends a step at once, but not the judging."""
 
-    def note(number, frame):
-        if noted:
+    def __init__(self):
+        self.pressed = self.stepping = False
+
+    def __call__(self, number, frame) -> None:
+        if self.pressed and self.stepping:
             raise KeyboardInterrupt
-        noted.append(number)
+        self.pressed = True
 
+
+@contextmanager
+def _noting_ctrl_c() -> Iterator[_CtrlC]:
+    ctrl_c = _CtrlC()
     try:
-        usual = interrupts.signal(interrupts.SIGINT, note)
+        usual = interrupts.signal(interrupts.SIGINT, ctrl_c)
     except ValueError:  # not the main thread: interrupts do not arrive here
-        yield noted
+        yield ctrl_c
         return
     try:
-        yield noted
+        yield ctrl_c
     finally:
         # None: it was not set from Python, and cannot be set back from there.
         interrupts.signal(
@@ -429,7 +452,8 @@ def _sentence(verdict: str, problem: str, gain: Estimate, trained: bool) -> str:
         "better": f"Better: the squared error fell by {told}.",
         "no better": f"No better: the squared error changed by {told}; {kept} returned.",
         "collapsed": f"Collapsed ({problem}); {kept} returned.",
-        "not judged": "Not judged: there are too few frames to hold one out. Compare the result with the raw frames.",
+        "not judged": "Not judged: no frame could be held out, which takes four in a row and a time axis that is known "
+        "('time_axis'). Compare the result with the raw frames.",
     }[verdict]
 
 
@@ -465,9 +489,26 @@ def _settings(preset: str, changes: dict) -> Settings:
 
 
 def _series(frames, plan: Plan, window: int, use_time: bool) -> NoisySeries:
-    length = frames.shape[-3]
-    held = range(HELD_OUT // 2, length, HELD_OUT) if use_time and length >= FEWEST else ()
-    return NoisySeries(frames, plan, window, use_time, held)
+    series = NoisySeries(frames, plan, window, use_time)
+    if use_time and series.length >= FEWEST:
+        series.held_out = frozenset(_held_out(series))
+    return series
+
+
+def _held_out(series: NoisySeries) -> Iterator[int]:
+    """One frame in six; of those that are looked at, one that was measured and that has a neighbour which was, too."""
+    for number, usual in enumerate(range(HELD_OUT // 2, series.length, HELD_OUT)):
+        line = series.line(number)
+        near = sorted(range(usual - 2, usual + 3), key=lambda i: abs(i - usual))
+        yield next(
+            (
+                i
+                for i in (near if number < LOOKED_AT else ())
+                if series.measured(line, i)
+                and (series.measured(line, i - 1) or series.measured(line, i + 1))
+            ),
+            usual,
+        )
 
 
 def _check_alike(plans: list[Plan]) -> None:
@@ -486,6 +527,23 @@ def _check_alike(plans: list[Plan]) -> None:
                     f"the signals are of different acquisitions: {name} of signal {number} is {ratio:.2g} times that "
                     "of signal 0; a model for each kind may do better"
                 )
+
+
+def _check_steady(number: int, sample: np.ndarray) -> None:
+    """One training is one configuration of the microscope, within a signal, too."""
+    levels = []
+    for frame in sample:
+        known = frame[np.isfinite(frame)]
+        if known.size > 0.5 * frame.size and np.ptp(known) > 0:
+            noise = estimate_noise(frame[None])
+            levels.append(math.sqrt(max(noise.variance(float(np.median(known))), 0)))
+    if len(levels) > 3 and min(levels) > 0:
+        low, high = np.quantile(levels, (0.15, 0.85))
+        if high > STEADY * low:
+            warn(
+                f"the noise within signal {number} changes by a factor of {high / low:.2g}: it seems to hold several "
+                "acquisitions. Train on each kind by itself: they are one configuration of the microscope each"
+            )
 
 
 def _check_atoms(features: list[Features]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ from n2a.normalization import linearise
 from n2a.patches import NoisySeries
 from n2a.whiteness import residual_whiteness
 
-# Held-out windows that are looked at, and the edge of the part of each, in pixels.
-WINDOWS, EDGE = 12, 384
+# Held-out frames of all series that are looked at, each from both sides, and the edge of the part of each, in pixels.
+LOOKED_AT, EDGE = 6, 384
 # Smaller frames, in pixels, hold too little to tell the whiteness of a residual.
 SMALLEST = 32
 # Standard errors that a difference must have; and that of the best of twenty looks at one training, which chance
@@ -54,11 +55,11 @@ class Judge:
     """
 
     def __init__(self, series: list[NoisySeries], reference: Generator):
-        self.series = series
+        self.series, self._start = series, reference
         self.views = []
         for number, one in enumerate(series):
-            for held in sorted(one.held_out)[: max(1, WINDOWS // (2 * len(series)))]:
-                self.views += _views(one, held, number)
+            for look, held in enumerate(sorted(one.held_out)[: max(1, LOOKED_AT // len(series))]):
+                self.views += _views(one, held, number, one.line(look))
         self.reference = [self._restored(reference, view) for view in self.views]
         # One variance for all networks: a network must not lower its error by what it says about the noise.
         self._variance = [
@@ -136,17 +137,20 @@ class Judge:
         All that can be told where no frame could be held out: by the spectrum and the variance of raw - denoised in
         one frame.
         """
-        one = self.series[0]
-        values, valid, _ = one.window(one.length // 2, tuple(0 for _ in one.others))
-        part = (slice(None), *middle_part(one.shape, EDGE))
-        values, valid = values[part], valid[part]
-        if min(values.shape[1:]) < SMALLEST:
+        window = self._window()
+        if window is None or min(window[0].shape[1:]) < SMALLEST:
             return False
-        raw = linearise(values[len(values) // 2], one.curvature)
-        before, after = (
-            residual_whiteness(raw, sum(restore(each, values, valid, one.curvature)))
-            for each in (reference, network)
-        )
+        values, valid, curvature = window
+        middle = len(values) // 2
+        raw = linearise(values[middle], curvature)
+        raw[~valid[middle]] = np.nan
+        try:
+            before, after = (
+                residual_whiteness(raw, sum(_restore(each, values, valid, curvature)))
+                for each in (reference, network)
+            )
+        except ValueError:  # nothing in it can be told from noise, or it has none
+            return False
         return (
             after.peaks > MORE_PEAKS * max(before.peaks, 15)
             or after.power > before.power + MORE_POWER
@@ -162,8 +166,14 @@ class Judge:
 
     def collapsed(self, network: Generator) -> str:
         """Why the network cannot be used, or an empty string."""
-        for view, (reference, total) in zip(self.views, self.reference, strict=True):
-            atoms, found = self._restored(network, view)
+        looks = [(view.values, view.valid, view.curvature) for view in self.views]
+        restored = self.reference
+        if not looks and (window := self._window()):
+            atoms, under = _restore(self._start, *window)
+            looks, restored = [window], [(atoms, atoms + under)]
+        for look, (reference, total) in zip(looks, restored, strict=True):
+            atoms, under = _restore(network, *look)
+            found = atoms + under
             if not np.isfinite(found).all():
                 return "values that are not finite"
             if reference.std() > 0.3 and atoms.std() < 0.1 * reference.std():
@@ -172,8 +182,21 @@ class Judge:
                 return "images that have nothing to do with the frames"
         return ""
 
+    def _window(self) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """The middle of a window around some frame that was measured, where none was held out."""
+        for one in self.series:
+            for look in range(math.prod(one.others) if one.others else 1):
+                line = one.line(look)
+                order = sorted(range(one.length), key=lambda i: abs(i - one.length // 2))
+                for i in order[:LOOKED_AT]:
+                    if one.measured(line, i):
+                        values, valid, _ = one.window(i, line)
+                        part = (slice(None), *middle_part(one.shape, EDGE))
+                        return values[part], valid[part], one.curvature
+        return None
+
     def _restored(self, network: Generator, view: View) -> tuple[np.ndarray, np.ndarray]:
-        atoms, background = restore(network, view.values, view.valid, view.curvature)
+        atoms, background = _restore(network, view.values, view.valid, view.curvature)
         return atoms, atoms + background
 
     def _errors(self, restored) -> list[np.ndarray]:
@@ -183,14 +206,22 @@ class Judge:
         ]
 
 
+def _restore(
+    network: Generator, values: np.ndarray, valid: np.ndarray, curvature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms and background (y, x); a network of shorter windows sees the middle."""
+    middle, half = len(values) // 2, network.window // 2
+    part = slice(middle - half, middle + half + 1)
+    return restore(network, values[part], valid[part], curvature)
+
+
 def _finite(restored: list[tuple[np.ndarray, np.ndarray]]) -> bool:
     return all(np.isfinite(total).all() for _, total in restored)
 
 
-def _views(series: NoisySeries, held: int, number: int) -> list[View]:
+def _views(series: NoisySeries, held: int, number: int, other: tuple[int, ...]) -> list[View]:
     """Windows around the neighbours of a held-out frame, which is in none of them."""
     found = []
-    other = tuple(0 for _ in series.others)
     for i in (held - 1, held + 1):
         if not 0 <= i < series.length or i in series.held_out:
             continue

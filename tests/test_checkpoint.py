@@ -19,6 +19,7 @@ import n2a
 from n2a import training
 from n2a.checkpoint import load_state, write_whole
 from n2a.loop import Loop
+from n2a.verdict import Judge
 
 QUICK = {"batch": 1, "size": 32, "show_progressbar": False, "keep": True, "seed": 3}
 # All networks and both optimisers have a part in it.
@@ -116,6 +117,19 @@ class TestInterrupt:
         model = train(resume=path)
         assert model.training["steps"] == 3
         assert path.read_bytes() == finished.read_bytes()
+
+    def test_again_while_the_end_is_judged(self, monkeypatch):
+        fidelity = Judge.fidelity
+
+        def pressing(judge, network):
+            signal.raise_signal(signal.SIGINT)
+            return fidelity(judge, network)
+
+        interrupt(monkeypatch, "_generators", 1)
+        monkeypatch.setattr(Judge, "fidelity", pressing)
+        model = train()
+        assert model.training["steps"] == 2
+        assert model.verdict
 
     def test_ctrl_c_means_again_what_it_meant(self, monkeypatch):
         before = signal.getsignal(signal.SIGINT)

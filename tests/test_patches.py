@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from n2a import patches
-from n2a.patches import NoisySeries
+from n2a.patches import NoisySeries, hot_pixels
 from n2a.plan import Plan
 from n2a.windows import Windows
 
@@ -211,3 +211,42 @@ class TestLongSeries:
         assert max(read) > self.LENGTH - 25
         assert len(set(read)) > self.LENGTH / 3
         assert len(series._kept) <= 20
+
+
+class TestHotPixels:
+    def test_found_beside_the_narrowest_atoms(self):
+        y, x = np.mgrid[:64, :64]
+        rng = np.random.default_rng(0)
+        for width in (0.5, 1.0, 2.0):
+            atoms = sum(
+                50 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / (2 * width**2))
+                for a in np.arange(8, 60, 12.3)
+                for b in np.arange(8, 60, 11.7)
+            )
+            frame = atoms + rng.normal(size=atoms.shape)
+            assert not hot_pixels(frame).any()
+            frame[[0, 14, 14], [0, 14, 50]] += [60, 80, -60]
+            assert np.argwhere(hot_pixels(frame)).tolist() == [[0, 0], [14, 14], [14, 50]]
+
+    def test_count_as_not_measured(self):
+        frames = make_frames(length=5)
+        frames[:, 12, 20] = 3000
+        values, valid, _ = NoisySeries(frames, PLAN, 5).window(2)
+        assert not valid[2, 12, 20]
+        assert values[2, 12, 20] == 0
+        assert valid[2].sum() == valid[2].size - 1
+
+
+class TestLines:
+    def test_looks_are_spread_over_other_axes(self):
+        series = NoisySeries(make_frames(others=(3, 4)), PLAN, 5)
+        assert len({series.line(look) for look in range(6)}) == 6
+        assert {series.line(look) for look in range(40)} == set(np.ndindex(3, 4))
+        assert NoisySeries(make_frames(), PLAN, 5).line(7) == ()
+
+    def test_measured(self):
+        frames = make_frames()
+        frames[1], frames[2, :30], frames[3, :10] = 0, np.nan, np.nan
+        series = NoisySeries(frames, PLAN, 5)
+        told = [series.measured((), i) for i in range(-1, 10)]
+        assert told == [False, True, False, False, *6 * [True], False]
