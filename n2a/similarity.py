@@ -13,6 +13,7 @@ from n2a import signals
 
 if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal, Signal1D
+    from numpy.typing import ArrayLike
 
 # Wang et al. 2004; the window is cut off at 3.5 sigma, as scikit-image does.
 SIGMA, K1, K2 = 1.5, 0.01, 0.03
@@ -174,14 +175,14 @@ def _robust_range(sample: np.ndarray) -> tuple[float, float]:
 
 
 def css(
-    signal: BaseSignal,
+    signal: BaseSignal | ArrayLike,
     *,
     lag: int = 1,
     data_range: float | None = None,
     time_axis="auto",
     show_progressbar: bool | None = None,
     num_workers: int | None = None,
-) -> Signal1D:
+) -> Signal1D | np.ndarray:
     """Consecutive structural similarity: SSIM of each frame and the one `lag` frames before it.
 
     A high CSS says that neighbouring frames are alike. It is highest for an image with nothing on
@@ -190,7 +191,7 @@ def css(
     Parameters
     ----------
     signal
-        Series of images, in memory or lazy (then read block by block).
+        Series of images, in memory or lazy (then read block by block), or an array (n, y, x), of numpy or dask.
     lag
         Distance in frames of the two frames compared, 1 or more.
     data_range
@@ -199,7 +200,7 @@ def css(
         spread evenly over the whole series; one range for all pairs, recorded in the result.
     time_axis
         Navigation axis along which frames follow each other: a name, an index, an axis, or "auto":
-        the only navigation axis, else the one called time, t or frame or with units of time.
+        the only navigation axis, else the one called time, t or frame or with units of time. For signals only.
     show_progressbar
         Default: HyperSpy's preference.
     num_workers
@@ -207,16 +208,16 @@ def css(
 
     Returns
     -------
-    hyperspy.api.signals.Signal1D
-        n - lag values over the time axis of the series; each stands at the time of the later frame
-        of its pair. Other navigation axes stay navigation axes. ``metadata.n2a.css`` holds `lag`,
-        `data_range` and `mean`. Windows of 11 x 11 px that touch a NaN or infinite pixel do not
-        count; a pair without any other window is NaN, and is left out of the mean.
+    hyperspy.api.signals.Signal1D or numpy.ndarray
+        Of an array float64 (n - lag,). Of a signal n - lag values over the time axis of the series; each stands at the
+        time of the later frame of its pair. Other navigation axes stay navigation axes. ``metadata.n2a.css`` holds
+        `lag`, `data_range` and `mean`. Windows of 11 x 11 px that touch a NaN or infinite pixel do not count; a pair
+        without any other window is NaN, and is left out of the mean.
 
     Raises
     ------
     TypeError
-        If `signal` is no HyperSpy signal.
+        If `signal` is neither a HyperSpy signal nor an array (n, y, x) of real numbers.
     ValueError
         If there are no two frames to compare, or the frames are unsuitable (not real 2D images,
         smaller than 11 x 11 px, constant, without a finite pixel).
@@ -234,22 +235,28 @@ def css(
     <Signal1D, title: CSS, dimensions: (|3)>
     >>> bool(curve.metadata.n2a.css.mean < 0.2)
     True
+    >>> bool(n2a.css(series.data, data_range=10, show_progressbar=False).mean() < 0.2)
+    True
     """
     import dask.array as da
 
-    signals.check_images(signal)
-    axis = signals.resolve_time_axis(signal, time_axis)
+    from n2a.reporting import open_frames  # imports this module
+
+    is_signal = hasattr(signal, "axes_manager")
+    frames, axis, _ = open_frames("signal", signal, time_axis)
     if axis is None:
+        several = is_signal and signal.axes_manager.navigation_dimension
+        given = repr(signal) if is_signal else f"an array of shape {frames.shape[1:]}"
         raise ValueError(
             "'css' compares frames along one navigation axis, and "
             + (
-                f"'time_axis={time_axis!r}' does not tell which of {signal!r}; give its name."
-                if signal.axes_manager.navigation_dimension
-                else f"{signal!r} is a single image."
+                f"'time_axis={time_axis!r}' does not tell which of {given}; give its name."
+                if several
+                else f"{given} is a single image."
             )
         )
-    lag = _check_lag(lag, axis.size)
-    frames = signals.stack_frames(signal, axis)
+    count = frames.shape[-3]
+    lag = _check_lag(lag, count)
     robust_range, offset = _robust_range(signals.sample_frames(frames))
     if data_range is None:
         data_range = robust_range
@@ -262,7 +269,7 @@ def css(
         data_range = signals.check_positive("data_range", data_range)
 
     parts = []
-    for start, stop in signals.frame_spans(frames.shape, axis.size - lag):
+    for start, stop in signals.frame_spans(frames.shape, count - lag):
         block = signals.frame_blocks(frames, start, stop + lag)
         parts.append(
             block.map_blocks(
@@ -277,6 +284,8 @@ def css(
             )
         )
     values = signals.compute(da.concatenate(parts, axis=-1), show_progressbar, num_workers)
+    if not is_signal:
+        return values
     mean = float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
     curve = signals.curve_over_time(values, signal, axis, first=lag, name="CSS")
     signals.record(curve, "css", {"lag": lag, "data_range": data_range, "mean": mean})

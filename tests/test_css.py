@@ -240,5 +240,32 @@ class TestSignal:
             (s * np.nan).n2a.css()
         with pytest.raises(ValueError, match="11 x 11"):
             s.isig[:9, :].n2a.css()
-        with pytest.raises(TypeError, match="Signal2D"):
-            n2a.css(s.data)
+        with pytest.raises(ValueError, match=r"array of shape \(37, 53\) is a single image"):
+            n2a.css(s.data[0])
+        for bad in ("series", s.data * 1j, s.data[None], s.data[0, 0]):
+            with pytest.raises(TypeError, match="'signal' has dtype .* expected a HyperSpy signal"):
+                n2a.css(bad)
+
+
+class TestArrays:
+    @pytest.mark.parametrize("dtype", ["u1", ">u2", "f4"])
+    @pytest.mark.parametrize("lag", [1, 3])
+    def test_have_the_curve_of_the_signal(self, dtype, lag):
+        import dask.array as da
+
+        frames = make_frames(shape=(9, 37, 53)).astype(dtype)
+        expected = n2a.css(hs.signals.Signal2D(frames), lag=lag)
+        for array in (frames, da.from_array(frames, chunks=(2, 20, -1)), frames.tolist()):
+            curve = n2a.css(array, lag=lag)
+            assert type(curve) is np.ndarray
+            assert curve.dtype == np.float64
+            np.testing.assert_array_equal(curve, expected.data)
+
+    def test_range_and_missing_pixels(self):
+        frames = make_frames().astype(float)
+        frames[4] = np.nan
+        curve = n2a.css(frames, data_range=50)
+        expected = [reference(a, b, 50) for a, b in pairwise(frames[:4])]
+        np.testing.assert_allclose(curve, [*expected, np.nan], atol=1e-5)
+        with pytest.raises(ValueError, match="'lag'.*1 to 4"):
+            n2a.css(frames, lag=5)
