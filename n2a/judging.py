@@ -453,6 +453,7 @@ class _Judge:
                     "pessimistic: the scene moves, which counts as error. Pass 'model', the method itself, to tell"
                 )
             elif motion + 2 * spread > 0.25 * max(still.value, 1e-300):
+                self.unbiased = False  # motion that nobody sees is not the result's fault
                 remarks.append("motion too small to be seen in so few pixels would count as error")
         else:
             remarks.append(

@@ -105,6 +105,25 @@ class TestErrorWithoutTheTruth:
         assert "pessimistic" in line.remark
         assert "Pass 'model'" in line.remark
 
+    def test_motion_that_nobody_sees_is_no_noise_left(self):
+        clean = n2a.simulate(
+            structure="crystal",
+            shape=(96, 96),
+            frames=8,
+            vacancies=0.05,
+            dopants=0.1,
+            thickness=4,
+            seed=3,
+        )
+        noisy = n2a.acquire(clean, dose=40, seed=3)
+        denoised = n2a.denoise(noisy, background=True)
+        without = n2a.report(noisy.data, denoised.data)
+        assert "motion too small" in without["upsnr"].remark
+        assert without.verdicts == n2a.report(noisy, denoised).verdicts == ["fine"]
+        assert n2a.report(noisy.data, gaussian_filter(noisy.data, (0, 0.7, 0.7))).verdicts == [
+            "noise left"
+        ]
+
     def test_below_zero_is_said(self):
         truth, _ = expected_counts("2d", 20, frames=12, size=96, drift=0)
         raw = np.random.default_rng(1).poisson(truth)
