@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,9 @@ class Comparison(Mapping):
     """What :func:`n2a.compare` found, the best first.
 
     Fine results come first, by their estimated error; then those with faults; then those in which structure is missing
-    or atoms are invented; then what failed.
+    or atoms are invented; then what failed. Without its method, as for finished signals, the error of a result is only
+    known against frames that it has not seen, and motion counts in it: then all of the same gravity are ranked by that
+    one, and the table says "≥" where the uPSNR that it shows is too low for that reason.
 
     ``comparison["gaussian"]`` is the denoised signal of that method; iterating gives the names.
 
@@ -77,7 +80,7 @@ class Comparison(Mapping):
         self, raw: BaseSignal, entries: Sequence[Entry], truth: BaseSignal | None, time_axis="auto"
     ):
         self.raw, self.truth = raw, truth
-        self.entries = sorted(entries, key=lambda entry: entry.sort_key)
+        self.entries, self._note = _ranked(entries)
         self._time_axis = time_axis
 
     def __getitem__(self, name: str) -> BaseSignal:
@@ -122,7 +125,7 @@ class Comparison(Mapping):
                 verdicts = f"no result: {entry.problem}"
             else:
                 verdicts = ", ".join(told.verdicts) or "not judged"
-            measures = {_COLUMNS[k]: _text(told[k]) if told and k in told else "" for k in shown}
+            measures = {_COLUMNS[k]: _cell(told[k]) if told and k in told else "" for k in shown}
             taken = "" if entry.seconds is None else _time(entry.seconds)
             memory = "" if entry.memory is None else f"{entry.memory:.0f} MiB"
             rows.append(
@@ -155,6 +158,7 @@ class Comparison(Mapping):
                 f"recorded; that of the raw halves is {_text(first['frc_raw'])}."
             )
         found += self._remarks()
+        found += self._note
         found.append(
             "Time is wall time with all that a method learns from the series; memory is by how much that of the "
             "process rose at most, looked at 100 times a second."
@@ -439,6 +443,36 @@ def compare(
             if watch is not None and watch(entry) is True:
                 break
     return Comparison(signal, entries, truth, time_axis)
+
+
+def _ranked(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The best first, and what must be said of the order."""
+    order, notes = [], []
+    for _, group in itertools.groupby(
+        sorted(entries, key=lambda e: e.sort_key), lambda e: e.sort_key[:2]
+    ):
+        alike = list(group)
+        split, unseen = (
+            [e.report and getattr(e.report, name) for e in alike]
+            for name in ("split_error", "unseen_error")
+        )
+        # Motion counts in the one and not in the other.
+        if None in split and any(one is not None for one in split) and None not in unseen:
+            alike.sort(key=lambda e: e.report.unseen_error)
+            names = ", ".join(entry.name for entry in alike)
+            notes.append(
+                f"Order of {names}: by the error against frames that they have not seen, the only one that is known "
+                "of all of them. Motion adds to it; uPSNR is told without motion where it can be."
+            )
+        order += alike
+    return order, notes
+
+
+def _cell(line: Line) -> str:
+    """As :func:`_text`, with what is known of the side on which the true value lies."""
+    bounds = {"pessimistic": "≥ ", "optimistic": "≤ "}
+    side = next((sign for word, sign in bounds.items() if word in line.remark), "")
+    return side + _text(line) if line.key == "upsnr" and line.value is not None else _text(line)
 
 
 def _text(line: Line) -> str:

@@ -123,12 +123,18 @@ class Case:
 
 @dataclass
 class Findings:
-    """What :func:`judge` gives: lines and verdicts, and what figures and tables are made of."""
+    """What :func:`judge` gives: lines and verdicts, and what figures and tables are made of.
+
+    Of the mean squared errors `error` is the one that is told, `split_error` that by added noise, and `unseen_error`
+    that against unseen frames, to which motion adds; None where there is none.
+    """
 
     lines: list[Line]
     verdicts: list[str]
     messages: list[str]
     error: float
+    split_error: float | None
+    unseen_error: float | None
     pictures: dict[str, Any]
     found: Detections | None = None
     support: Support | None = None
@@ -914,8 +920,18 @@ class _Judge:
             pixel_size=self.case.pixel_size,
         )
         error = math.inf if self.estimate is None else self.estimate.value
+        others = (self.budget.split_error(), self.budget.still_error())
+        split, unseen = (None if one is None else one.value for one in others)
         return Findings(
-            self.lines, verdicts, self.messages, error, self.pictures, self.found, self.support
+            self.lines,
+            verdicts,
+            self.messages,
+            error,
+            split,
+            unseen,
+            self.pictures,
+            self.found,
+            self.support,
         )
 
 

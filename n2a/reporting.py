@@ -108,6 +108,16 @@ class Report:
         gravest = 0 if self.verdicts == [FINE] else 2 if set(GRAVE) & set(self.verdicts) else 1
         return gravest, self._findings.error
 
+    @property
+    def split_error(self) -> float | None:
+        """Mean squared error by noise that was added, whatever moves; None without the method."""
+        return self._findings and self._findings.split_error
+
+    @property
+    def unseen_error(self) -> float | None:
+        """Mean squared error against frames that the result has not seen, which counts motion; None without those."""
+        return self._findings and self._findings.unseen_error
+
     @cached_property
     def atoms(self) -> AtomMap | None:
         """Atoms of the whole result, from :func:`n2a.atom_map` when it is asked for; None where nothing was judged."""

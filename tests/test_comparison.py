@@ -132,6 +132,22 @@ class TestOrder:
         assert comparison.reports["n2a"]["psnr"].value > comparison.reports["flat"]["psnr"].value
 
 
+def test_finished_result_of_a_moving_scene_is_not_ranked_by_the_motion():
+    clean = n2a.simulate(structure="cluster", shape=(96, 96), frames=9, seed=1)
+    noisy = n2a.acquire(clean, dose=4, seed=1)
+    finished = n2a.denoise(noisy, background=True)
+    del finished.metadata.n2a  # as from a file of another program
+    told = n2a.compare(noisy, {"finished": finished, "gaussian": "gaussian"}, clean)
+    first, second = (told.reports[name] for name in ("finished", "gaussian"))
+    assert first.verdicts == second.verdicts == ["fine"]
+    assert first["upsnr"].value < second["upsnr"].value < first["psnr"].value
+    assert list(told) == ["finished", "gaussian"]
+    cells = [row["uPSNR"][:2] for row in told.table()]
+    assert cells[0] == "≥ "
+    assert cells[1].strip().isdigit()
+    assert any(note.startswith("Order of finished, gaussian: ") for note in told.notes())
+
+
 class TestCost:
     def test_time_and_memory_are_those_of_the_method(self, noisy):
         def costly(frames):
