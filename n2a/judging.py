@@ -525,6 +525,13 @@ class _Judge:
             worst = max(found, key=lambda e: e.value - _SURE * e.error)
             self.say(key, *worst, "bad" if worst.clear else "good", source=source)
         over, lost = (any(e.clear for e in found) for found in told.values())
+        factor = None if self.constant else budget.factor()
+        if factor is not None:
+            self.messages.append(
+                f"All structure of the result, coarse and fine alike, is {factor.value:.2g} times as strong as in the "
+                "raw frames: it seems to be in other units than they are, or its method loses or adds a share of every "
+                f"intensity. Multiply it by {1 / factor.value:.3g}, or pass what the method gave before it was scaled."
+            )
         if self.constant or budget.blank:
             over, lost = False, True
         if over:

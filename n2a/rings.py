@@ -23,6 +23,12 @@ RINGS = 24
 _GROUPS = 4  # of rings, with as much of the structure each: what is judged by itself
 _SURE = 3.0  # standard errors
 _SAMPLE = 0.5  # of the frames must have unseen ones
+_KNOWN = 0.1  # of a factor: greater errors say nothing of what is common to coarse and fine
+_FALL, _RISE = (
+    0.05,
+    0.2,
+)  # of a factor from coarse to fine: blurs fall more; noise makes the finest rings rise
+_SCALED = 0.15  # smaller factors occur in honest results
 
 
 class Corner(NamedTuple):
@@ -411,6 +417,32 @@ class Budget:
         group = np.minimum((weight / weight[-1] * _GROUPS * (1 - 1e-9)).astype(int), _GROUPS - 1)
         found = [seen & (group == g) for g in range(_GROUPS)]
         return [g for g in found if g.any()]
+
+    def factor(self) -> Estimate | None:
+        """How strong structure of all frequencies is in the result, where that is the same for all and not 1.
+
+        Of a blur less passes of the fine than of the coarse. The coarsest group does not count: it holds what is left
+        of the background, which may have been put back.
+        """
+        part, error = self.transfer()
+        groups = self.groups()[1:]
+        told = [self._mean(part, error, group) for group in groups]
+        known = [spread < _KNOWN * value for value, spread in told]
+        if sum(known) < 2 or not known[0]:
+            return None
+        (first, first_error), *others = told
+        for value, spread in others:
+            chance = 2 * np.hypot(spread, first_error)
+            if not -_FALL * first - chance < value - first < _RISE * first + chance:
+                return None
+        rings = np.logical_or.reduce([group for group, sure in zip(groups, known) if sure])
+        factor = Estimate(*self._mean(part, error, rings))
+        return factor if abs(factor.value - 1) > max(_SCALED, _SURE * factor.error) else None
+
+    def _mean(self, part: np.ndarray, error: np.ndarray, rings: np.ndarray) -> tuple[float, float]:
+        """Of transfers and of their errors, as each ring has structure."""
+        weight = self.structure[rings] / self.structure[rings].sum()
+        return float(weight @ part[rings]), float(np.sqrt(weight**2 @ error[rings] ** 2))
 
     def smoothed(self) -> list[Excess]:
         """By group: structure that is there but weaker than in the scene, as a blur makes it."""

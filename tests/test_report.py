@@ -348,6 +348,41 @@ class TestResult:
         assert again.to_dict() == report.to_dict()
 
 
+class TestFactor:
+    """A factor on all intensities is told from a blur, with its size."""
+
+    @pytest.mark.parametrize("background", [True, False])
+    @pytest.mark.parametrize("factor", [0.8, 1.4])
+    def test_is_told(self, series, factor, background):
+        _, noisy, _ = series
+        result = factor * n2a.denoise(noisy, background=background).data
+        (told,) = (m for m in n2a.report(noisy.data, result).messages if "other units" in m)
+        assert float(re.search("is ([0-9.]+) times", told)[1]) == pytest.approx(factor, rel=0.05)
+        assert float(re.search("Multiply it by ([0-9.]+)", told)[1]) == pytest.approx(
+            1 / factor, rel=0.05
+        )
+
+    def test_result_that_was_scaled_to_one(self, series):
+        _, noisy, _ = series
+        total = n2a.denoise(noisy, background=True).data
+        (told,) = (
+            m
+            for m in n2a.report(noisy.data, (total - total.min()) / np.ptp(total)).messages
+            if "other units" in m
+        )
+        assert float(re.search("Multiply it by ([0-9.]+)", told)[1]) == pytest.approx(
+            np.ptp(total), rel=0.07
+        )
+
+    @pytest.mark.parametrize("sigma", [0, 1, 1.5, 2.5, 4, 10])
+    def test_is_no_blur(self, series, sigma):
+        _, noisy, denoised = series
+        blurred = gaussian_filter(noisy.data.astype(float), (0, sigma, sigma))
+        for result in (blurred, denoised.data):
+            found = n2a.report(noisy.data, result)
+            assert not any("other units" in message for message in found.messages)
+
+
 class TestSample:
     def test_long_series_are_judged_in_runs(self):
         raw = np.random.default_rng(0).poisson(9, (60, 520, 530)).astype(np.uint8)
