@@ -91,7 +91,8 @@ def proportion(
     Raises
     ------
     ValueError
-        If fewer than 12 columns stand apart, or most of them do not stand out of the noise of single raw frames.
+        If fewer than 12 columns stand apart, if most of them do not stand out of the noise of single raw frames, or if
+        they are dark in the one and bright in the other.
 
     Notes
     -----
@@ -130,6 +131,12 @@ def proportion(
     level = theirs.background[known]
     flat = np.maximum(noise.gain * level + noise.offset, 0) * 4 * np.pi * width**2
     seen = float(np.median(y * np.sign(x.mean()) / np.sqrt(np.maximum(flat, 1e-300))))
+    if seen < -_SEEN:
+        raise ValueError(
+            f"the columns of the result are dark where those of the raw frames are bright, or the other way round (by "
+            f"{-seen:.2g} standard errors, in the median). Turn one of the two over, so that atoms are bright in both: "
+            "-raw, or -denoised."
+        )
     if seen < _SEEN:
         raise ValueError(
             f"the columns hardly stand out of the noise of single raw frames (by {seen:.2g} standard errors, in the "

@@ -18,7 +18,7 @@ from n2a.intensity import Proportion
 from n2a.judging import recorded, without_holes
 from n2a.means import Estimate
 from n2a.noise import Noise, estimate_noise
-from n2a.reporting import judged_spans, open_frames, read_span
+from n2a.reporting import denoising_record, judged_spans, open_frames, read_span
 from n2a.ring_correlation import RingCorrelation
 from n2a.ring_correlation import frc as ring_correlation
 from n2a.rings import Budget, band_limit
@@ -46,9 +46,7 @@ def _runs(time_axis, **data) -> list[list[np.ndarray]]:
     of_signals = [(n, each) for n, each in data.items() if hasattr(each, "axes_manager")]
     for name, each in of_signals[1:]:
         if problem := signals.other_calibration(of_signals[0][1], each):
-            from n2a.plan import warn  # imports PyTorch
-
-            warn(
+            _warn(
                 f"'{of_signals[0][0]}' and '{name}' are calibrated differently ({problem}). Check that the two belong "
                 "together."
             )
@@ -58,6 +56,23 @@ def _runs(time_axis, **data) -> list[list[np.ndarray]]:
         spans = [((), 0, len(frames))]
         window = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
     return [[read_span(each, span, window) for span in spans] for each, _, _ in opened.values()]
+
+
+def _warn(message: str) -> None:
+    from n2a.plan import warn  # imports PyTorch
+
+    warn(message)
+
+
+def _check_background(denoised) -> None:
+    """Warn of a result that is known to be without its background."""
+    record = denoising_record(denoised)
+    if record is not None and not record.get("background", True):
+        _warn(
+            "'denoised' is without its background, as metadata.n2a.denoising says: what is missing counts as error. "
+            "Denoise with background=True, or judge it by n2a.report, which puts it on the background of the raw "
+            "frames."
+        )
 
 
 def _whole(time_axis, **data) -> list[np.ndarray]:
@@ -116,6 +131,7 @@ def umse(
     >>> bool(abs(error.value - 9) < 4 * error.error)
     True
     """
+    _check_background(denoised)
     arrays = not any(hasattr(each, "axes_manager") for each in (denoised, a, b, c))
     if mask is not None and (b is None or not arrays):
         raise ValueError(
@@ -260,6 +276,7 @@ def residual_whiteness(
     >>> bool(n2a.residual_whiteness(noisy, denoised).y < 0.02)
     True
     """
+    _check_background(denoised)
     raw, denoised = _whole(time_axis, raw=raw, denoised=denoised)
     return whiteness.residual_whiteness(raw, denoised, width, noise)
 
@@ -349,7 +366,8 @@ def linearity(
     denoised
         Result with bright atoms, with or without its background: a signal, or an array (n, y, x) or (y, x).
     raw
-        As recorded, of the same shape, in the same units and with bright atoms too. Turn dark atoms over in both.
+        As recorded, of the same shape, in the same units and with bright atoms too. Turn dark atoms over in both, but
+        not where `denoised` is a signal from :func:`n2a.denoise`: its metadata say what is dark.
     atom_width
         Standard deviation of an atom in pixels. Default: measured.
     time_axis
@@ -378,6 +396,7 @@ def linearity(
     >>> n2a.linearity(denoised, noisy).linear, n2a.linearity(denoised**0.5, noisy).linear
     (True, False)
     """
+    record = denoising_record(denoised) or {}
     denoised, raw = _whole(time_axis, denoised=denoised, raw=raw)
     known = np.isfinite(denoised) & np.isfinite(raw)
     if not known.any():
@@ -385,10 +404,15 @@ def linearity(
             "'denoised' and 'raw' have no pixel that is finite in both; expected at most a few NaN."
         )
     denoised, raw = (np.where(known, a, np.median(a[known])).astype(float) for a in (denoised, raw))
-    level = float(np.median(raw))
-    width = atom_width or measure_atom_width(raw - level) or 2.0
+    raw = raw - float(np.median(raw))
+    noise = estimate_noise(raw)
+    width = atom_width or measure_atom_width(raw) or 2.0
+    if record.get("contrast") == "dark":
+        raw, noise = -raw, noise._replace(gain=-noise.gain)
+        if record.get("background", False):  # atoms alone are bright in any case
+            denoised = -denoised
     atoms = denoised - local_background(denoised, width)
     found = detect(atoms, width)
     if len(found):
         found = found[found.height > intensity.LEAST_HEIGHT * np.quantile(found.height, 0.9)]
-    return intensity.proportion(denoised, raw - level, found, width, estimate_noise(raw - level))
+    return intensity.proportion(denoised, raw, found, width, noise)

@@ -293,7 +293,7 @@ def _case(raw, denoised, model, truth, frames, axis, size) -> Case:
     spans, window, words = judged_spans(frames.shape, series)
     raws, results = ([read_span(a, span, window) for span in spans] for a in (frames, given))
     truths = None if scene is None else [read_span(scene, span, window) for span in spans]
-    provenance = _provenance(denoised)
+    provenance = denoising_record(denoised)
     method, background = _method(model, provenance, frames, raws, results, series, size, messages)
     sites = None if scene is None else _sites(raw, frames.shape, spans, window)
     return Case(
@@ -392,7 +392,8 @@ def read_span(frames, span, window) -> np.ndarray:
 # The method
 
 
-def _provenance(denoised) -> dict | None:
+def denoising_record(denoised) -> dict | None:
+    """What :func:`n2a.denoise` wrote into the metadata of its result; None where there is no such record."""
     if not hasattr(denoised, "metadata"):
         return None
     node = denoised.metadata.get_item("n2a.denoising", None)

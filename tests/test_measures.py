@@ -377,6 +377,41 @@ class TestFrc:
         np.testing.assert_allclose(curve.correlation, expected)
 
 
+@pytest.fixture(scope="module")
+def noisy():
+    clean = n2a.simulate(structure="2d", shape=(96, 96), frames=8, seed=2)
+    return n2a.acquire(clean, dose=20, seed=2)
+
+
+class TestResultsThatSayWhatTheyAre:
+    """The metadata of n2a.denoise are heeded."""
+
+    @pytest.mark.parametrize("name", ["umse", "upsnr", "residual_whiteness"])
+    def test_atoms_without_background(self, name, noisy, recwarn):
+        MEASURES[name](n2a.denoise(noisy, background=True), noisy)
+        assert not [w for w in recwarn if "background" in str(w.message)]
+        with pytest.warns(
+            UserWarning, match="'denoised' is without its background.*background=True"
+        ):
+            MEASURES[name](n2a.denoise(noisy), noisy)
+
+    @pytest.mark.parametrize("background", [True, False])
+    def test_columns_that_are_dark(self, noisy, background):
+        dark = noisy._deepcopy_with_new_data(100 - noisy.data.astype(np.float32))
+        result = n2a.denoise(dark, contrast="dark", background=background)
+        told, expected = n2a.linearity(result, dark), n2a.linearity(n2a.denoise(noisy), noisy)
+        assert told.linear
+        assert told.number == pytest.approx(expected.number, rel=0.05)
+        assert told.slope == pytest.approx(expected.slope, abs=0.03)
+
+    def test_the_wrong_sign(self):
+        with pytest.raises(
+            ValueError, match="dark where .* bright.*Turn one of the two over"
+        ) as caught:
+            n2a.linearity(TRUTH, 100 - RAW)
+        assert "counts" not in str(caught.value)
+
+
 class TestLinearity:
     @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
     @pytest.mark.parametrize("background", [True, False])
