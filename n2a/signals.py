@@ -331,15 +331,50 @@ def same_layout(a: BaseSignal, b: BaseSignal) -> bool:
 
 
 def other_calibration(a: BaseSignal, b: BaseSignal) -> str | None:
-    """How the image axes of two signals of one layout differ in scale or units; None where they agree."""
-    for first, second in zip(a.axes_manager.signal_axes, b.axes_manager.signal_axes, strict=True):
-        if not (first.is_uniform and second.is_uniform):
+    """How the axes of two signals of one layout differ; None where they agree.
+
+    Image axes differ by scale, units or offset, those of navigation by offset: by more than half a step.
+    """
+    image, other = (
+        list(zip(getattr(a.axes_manager, kind), getattr(b.axes_manager, kind)))
+        for kind in ("signal_axes", "navigation_axes")
+    )
+    found = []
+    for axes in (*image, *other):
+        if not all(axis.is_uniform for axis in axes):
             continue
-        if str(first.units) != str(second.units) or not math.isclose(
-            first.scale, second.scale, rel_tol=1e-3
-        ):
-            return f"{first.scale:g} {first.units} against {second.scale:g} {second.units}"
+        name, factors = axis_name(axes[0]), _to_one_unit(*axes)
+        if factors is None:
+            if axes in image:
+                found.append(f"{name} in steps of {_both(axes, 'scale')}")
+            continue
+        scales, starts = (
+            [factor * getattr(axis, which) for factor, axis in zip(factors, axes)]
+            for which in ("scale", "offset")
+        )
+        if axes in image and not math.isclose(*scales, rel_tol=1e-3):
+            found.append(f"{name} in steps of {_both(axes, 'scale')}")
+        elif abs(starts[0] - starts[1]) > 0.5 * max(map(abs, scales)):
+            found.append(f"{name} from {_both(axes, 'offset')} on")
+    return "; ".join(found) or None
+
+
+def _to_one_unit(a, b) -> tuple[float, float] | None:
+    """Factors that bring the values of two uniform axes to one unit; None where there is none."""
+    if str(a.units).strip() == str(b.units).strip():
+        return 1.0, 1.0
+    for units in ("nm", "1/nm", "s"):
+        steps = _scale_in(a, units), _scale_in(b, units)
+        if all(steps) and all(axis.scale for axis in (a, b)):
+            return steps[0] / abs(a.scale), steps[1] / abs(b.scale)
     return None
+
+
+def _both(axes, which: str) -> str:
+    return " against ".join(
+        f"{getattr(axis, which):g} {axis.units if isinstance(axis.units, str) else ''}".strip()
+        for axis in axes
+    )
 
 
 def overwrite(target: BaseSignal, new: BaseSignal) -> None:

@@ -208,3 +208,40 @@ class TestCheck:
     def test_one_dimension(self):
         with pytest.raises(ValueError, match="as_signal2D"):
             signals.check_images(hs.signals.Signal1D(np.ones((4, 5))))
+
+
+class TestOtherCalibration:
+    @staticmethod
+    def calibrated(scale=0.0125, units="nm", x=0.0, time=0.0):
+        s = make((5, 16, 16), ("time", "y", "x"), ("s", units, units))
+        for axis in s.axes_manager.signal_axes:
+            axis.scale = scale
+        s.axes_manager["x"].offset, s.axes_manager["time"].offset = x, time
+        s.axes_manager["time"].scale = 0.1
+        return s
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            dict(scale=1.25e-5, units="µm"),
+            dict(scale=0.125, units="Å"),
+            dict(scale=12.5, units="pm", x=5.0),
+            dict(x=0.004, time=0.03),
+        ],
+    )
+    def test_is_none_where_steps_and_starts_agree(self, other):
+        assert signals.other_calibration(self.calibrated(), self.calibrated(**other)) is None
+
+    @pytest.mark.parametrize(
+        ("other", "told"),
+        [
+            (dict(scale=0.025), "x in steps of 0.0125 nm against 0.025 nm"),
+            (dict(scale=2.5e-5, units="µm"), "x in steps of 0.0125 nm against 2.5e-05 µm"),
+            (dict(units="1/nm"), "x in steps of 0.0125 nm against 0.0125 1/nm"),
+            (dict(units=""), "x in steps of 0.0125 nm against 0.0125"),
+            (dict(scale=1.25e-5, units="µm", x=5e-5), "x from 0 nm against 5e-05 µm on"),
+            (dict(time=0.1), "time from 0 s against 0.1 s on"),
+        ],
+    )
+    def test_says_what_differs(self, other, told):
+        assert told in signals.other_calibration(self.calibrated(), self.calibrated(**other))
