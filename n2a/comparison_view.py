@@ -44,7 +44,9 @@ def draw(
     """
     from matplotlib.patches import Rectangle
 
-    low, high = np.nanpercentile(best, (0.5, 99.9))
+    shown = [best, *(picture for _, picture in pictures)]
+    seen = [picture[np.isfinite(picture)] for picture in shown]
+    low, high = np.percentile(next((one for one in seen if one.size), (0.0, 1.0)), (0.5, 99.9))
     columns = min(_COLUMNS, len(pictures))
     deep = 1 if region is None else 2
     rows = deep * -(-len(pictures) // columns)
@@ -128,6 +130,8 @@ def enlarged(zoom, picture: np.ndarray, axes: Sequence[tuple[float, float, str |
 def fitted(picture: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """A picture with the factor and the offset that fit a raw frame: atoms on nothing have another grey scale."""
     seen = np.isfinite(picture) & np.isfinite(raw)
+    if not seen.any():
+        return picture
     clear, noisy = picture[seen], raw[seen]
     variance = np.var(clear)
     slope = np.mean((clear - clear.mean()) * (noisy - noisy.mean())) / variance if variance else 0.0

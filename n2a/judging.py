@@ -922,6 +922,7 @@ class _Judge:
         self.pictures.update(
             raw=self.raw[0][middle] + self.offset,
             denoised=self.total[0][middle] + self.offset,
+            filtered=self.reference[0][middle] + self.offset,
             residual=residual[middle],
             spectrum=_spectrum(residual),
             pixel_size=self.case.pixel_size,

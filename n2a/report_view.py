@@ -29,6 +29,7 @@ _SIGNS = {"good": "✓", "bad": "✗", "unknown": "·"}
 _RESULT, _REFERENCE, _RAW = "#0072B2", "#E69F00", "0.45"
 _SIZE = (10, 5.6)  # inches
 _CROP = 256  # px of a frame that a figure shows
+_FLAT = 0.25  # of the range of the filtered raw frame: less would leave the raw one black or white
 
 # By `currentColor` alone, so that both themes of a notebook will do.
 _STYLE = """
@@ -165,7 +166,11 @@ def draw(findings: Findings, title: str = "", figure: Figure | None = None) -> F
 
 def _draw_images(axes: list[Axes], pictures: dict) -> None:
     crop = middle_part(pictures["raw"].shape, _CROP)
-    low, high = np.percentile(pictures["denoised"][crop], (0.5, 99.8))
+    (low, high), (dark, bright) = (
+        np.percentile(pictures[key][crop], (0.5, 99.8)) for key in ("denoised", "filtered")
+    )
+    if high - low < _FLAT * (bright - dark):
+        low, high = dark, bright
     room = 0.25 * (high - low)
     for place, key, limits, name in (
         (axes[0], "raw", (low - room, high + room), "raw"),
@@ -237,6 +242,8 @@ def _draw_css(axes: Axes, pictures: dict) -> None:
     if not axes.lines:
         _nothing(axes, "needs a series")
         return
+    axes.set_xlim(-0.5, start - 1.5)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes.set_ylim(top=1.02)
     axes.set_xlabel("pair of frames, by run", fontsize=8)
     axes.legend(fontsize=6, frameon=False)
@@ -273,7 +280,8 @@ def _draw_lines(axes: Axes, findings: Findings) -> None:
     for i, line in enumerate(lines):
         y = 1 - (i + 0.5) / max(len(lines), 1)
         told = f"{line.value:.3g} {line.unit}".strip() if line.value is not None else "unknown"
-        told = told.replace("× error of the linear filter", "×")
+        # What fits beside the name.
+        told = told.replace("× error of the linear filter", "×").removesuffix(" of the mean")
         axes.text(0, y, f"{_SIGNS[line.judgement]} {short.get(line.key, line.key)}", fontsize=8, va="center",
                   transform=axes.transAxes)  # fmt: skip
         axes.text(1, y, told, fontsize=8, va="center", ha="right", transform=axes.transAxes)

@@ -9,6 +9,7 @@ import time
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
@@ -400,6 +401,17 @@ class TestFigure:
     def test_bad_zoom(self, zoom, comparison):
         with pytest.raises(ValueError, match="'zoom' is"):
             comparison.plot(zoom=zoom, figure=Figure())
+
+    def test_a_frame_that_was_not_recorded(self, noisy, truth, recwarn):
+        holed = noisy._deepcopy_with_new_data(noisy.data.astype(np.float32))
+        holed.data[2] = np.nan
+        told = n2a.compare(holed, [blur], truth, rerun=False, show_progressbar=False)
+        recwarn.clear()
+        for truth_too in (True, False):
+            told.truth = told.truth if truth_too else None
+            figure = told.plot(frame=2, figure=Figure())
+            FigureCanvasAgg(figure).draw()
+        assert not recwarn.list
 
     def test_bad_frame(self, comparison):
         with pytest.raises(ValueError, match="'frame' is 6; the series has frames 0 to 5"):

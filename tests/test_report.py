@@ -4,11 +4,13 @@
 import html
 import json
 import re
+from dataclasses import replace
 
 import hyperspy.api as hs
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
@@ -16,7 +18,7 @@ import n2a
 from n2a import reporting
 from n2a.detection import psnr
 from n2a.lines import TEXTS, VERDICTS
-from n2a.report_view import value_text
+from n2a.report_view import draw, value_text
 
 
 def expected_counts(structure, dose, frames=48, size=160, seed=1, **scene):
@@ -284,6 +286,35 @@ class TestResult:
         assert "column intensities" in titles
         css = figure.axes[titles.index("CSS over time")]
         assert [len(line.get_ydata()) for line in css.lines] == [7, 7, 7]
+
+    def test_figure_of_a_constant_shows_the_raw_frame(self, series):
+        _, noisy, _ = series
+        figure = n2a.report(noisy.data, np.full(noisy.data.shape, 3.0)).plot(Figure())
+        panel = figure.axes[0].images[0]
+        low, high = panel.get_clim()
+        shown = np.asarray(panel.get_array())
+        assert np.mean((shown > low) & (shown < high)) > 0.5
+
+    def test_figure_of_one_pair_has_no_fractions_of_frames(self, series):
+        _, noisy, denoised = series
+        figure = n2a.report(noisy.inav[:2], denoised.inav[:2]).plot(Figure())
+        axes = next(one for one in figure.axes if one.get_title("left") == "CSS over time")
+        assert axes.get_xlim() == (-0.5, 0.5)
+        inside = [tick for tick in axes.get_xticks() if -0.5 <= tick <= 0.5]
+        assert inside == [0]
+
+    def test_names_and_values_in_the_figure_do_not_overlap(self, report):
+        findings = report._findings
+        long = [
+            line._replace(value=0.0054412345 if line.key == "linearity" else line.value)
+            for line in findings.lines
+        ]
+        figure = draw(replace(findings, lines=long), figure=Figure())
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        texts = figure.axes[-1].texts
+        for name, value in zip(texts[::2], texts[1::2]):
+            assert name.get_window_extent(renderer).x1 < value.get_window_extent(renderer).x0
 
     def test_figures_are_shown_once_in_a_notebook(self):
         nbformat = pytest.importorskip("nbformat", reason="the extra 'notebooks' is not installed")
