@@ -212,11 +212,10 @@ class _Judge:
     def prepare(self) -> None:
         """Holes filled, an offset taken away, the result brought to the intensities of the raw frames."""
         self._leave_out()
+        self._check_truth()
         case = self.case
         raw, given = ([np.asarray(r, np.float64) for r in runs] for runs in (case.raw, case.given))
         self.measured = [np.isfinite(a) & np.isfinite(b) for a, b in zip(raw, given)]
-        for measured, truth in zip(self.measured, case.truth or ()):
-            measured &= np.isfinite(truth)
         holes = 1 - np.mean(np.concatenate([m.mean(axis=(1, 2)) for m in self.measured]))
         if holes > 0:
             self.messages.append(
@@ -300,6 +299,24 @@ class _Judge:
             inner=inner,
             sites=sites[0] if sites else None,
         )
+
+    def _check_truth(self) -> None:
+        """Say where there is none; without any go on as if it had not been given."""
+        if self.case.truth is None:
+            return
+        self.true = [np.isfinite(run) for run in self.case.truth]
+        holes = 1 - np.mean(np.concatenate([known.mean(axis=(1, 2)) for known in self.true]))
+        if holes == 1:
+            self.messages.append(
+                "'truth' is NaN or infinite in every pixel: nothing is compared with it. Pass the scene in the units "
+                "and of the shape of 'raw'."
+            )
+            self.case = replace(self.case, truth=None, sites=None)
+        elif holes > 0:
+            self.messages.append(
+                f"{100 * holes:.2g} % of the pixels are NaN or infinite in 'truth'; what is compared with it leaves "
+                "them out."
+            )
 
     def _bring_to_raw(self, given: list[np.ndarray]) -> None:
         """`total`: the result with the background of the raw frames, dark atoms dark."""
@@ -822,7 +839,7 @@ class _Judge:
             return
         truth, shown, source = self._true_frames()
         source += f"; data range {self.range:.4g}, {self.range_source}"
-        known = np.isfinite(shown)
+        known = np.isfinite(shown) & np.concatenate(self.true)
         self.say("psnr", psnr(shown[known], truth[known], self.range), source=source)
         if min(truth.shape[1:]) >= WINDOW:
             shown = np.where(known, shown, truth)
@@ -833,14 +850,16 @@ class _Judge:
             )
         share = self._some([truth[a:b] for a, b in self._places(self.raw)], _ATOM_PIXELS)
         sites, where = self._true_sites(share if self.bright else -share)
+        known = self._some([m & true for m, true in zip(self.measured, self.true)], _ATOM_PIXELS)
+        sites, found = (each and each[_inside(each, known)] for each in (sites, self.found))
         nm = self.case.pixel_size
         unit, size = ("px", 1.0) if nm is None else ("pm", 1000 * nm)
-        if self.found is None or not len(sites):
-            none = "no atoms found in the " + ("result" if self.found is None else "truth")
+        if not found or not sites:
+            none = "no atoms found in the " + ("truth" if found else "result")
             self.say("f1", source=where, remark=none)
             self.say("position_error", source=where, remark=none, unit=unit)
             return
-        pairs = match_positions(self.found, sites, self.width)
+        pairs = match_positions(found, sites, self.width)
         self.say("f1", pairs.f1, source=where)
         if len(pairs.found):
             self.say("position_error", pairs.rms * size, source=where, unit=unit)
@@ -849,7 +868,11 @@ class _Judge:
 
     def _scale_truth(self) -> None:
         """`truth`: in the units of the raw frames."""
-        runs = [without_holes(run, run)[0] for run in self.case.truth]
+        middle = np.median(np.concatenate([run[k] for run, k in zip(self.case.truth, self.true)]))
+        runs = [
+            without_holes(run, run)[0] if known.any() else np.full(run.shape, middle)
+            for run, known in zip(self.case.truth, self.true)
+        ]
         self.truth, self.truth_scale, self.truth_source = runs, 1.0, "the truth as given"
         fast = [run - _slow(run, self.width) for run in runs]
         power = sum(np.sum(run**2) for run in fast)
@@ -865,7 +888,11 @@ class _Judge:
     def _true_frames(self) -> tuple[np.ndarray, np.ndarray, str]:
         """Truth and result in the units of the raw frames: both with their background, or both without."""
         runs, source = self.truth, self.truth_source
-        slow = [_slow(a - (b - self.offset), self.width) for a, b in zip(self.raw, runs)]
+        slow = [
+            _slow(a - (b - self.offset), self.width)
+            for a, b, known in zip(self.raw, runs, self.true)
+            if known.any()
+        ]
         away = math.sqrt(np.mean([np.mean(a**2) for a in slow]))
         if self.truth_scale == 1 and away < 0.5 * math.sqrt(self.noise.variance(0.0)):
             runs, shown = [run - self.offset for run in runs], self.total
@@ -941,6 +968,15 @@ class _Judge:
             self.found,
             self.support,
         )
+
+
+def _inside(atoms: Detections, known: np.ndarray) -> np.ndarray:
+    """Which atoms are in pixels (n, y, x) that are known."""
+    row, column = (
+        np.clip(np.rint(v).astype(int), 0, n - 1)
+        for v, n in zip((atoms.row, atoms.column), known.shape[1:])
+    )
+    return known[atoms.frame, row, column]
 
 
 def _slow(frames: np.ndarray, atom_width: float) -> np.ndarray:

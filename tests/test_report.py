@@ -539,6 +539,38 @@ class TestBadInput:
         assert "calibrated differently" in found.messages[0]
         assert found.verdicts == ["fine"]
 
+    def test_other_frames_or_region_of_the_same_shape(self, series):
+        _, noisy, denoised = series
+        for raw, result, told in (
+            (noisy.inav[1:], denoised.inav[:-1], "time from .* s against .* s on"),
+            (noisy.isig[4:, :], denoised.isig[:-4, :], "x from .* nm against .* nm on"),
+        ):
+            assert re.search(
+                f"calibrated differently .*{told}", n2a.report(raw, result).messages[0]
+            )
+
+    def test_truth_without_a_number(self, series):
+        clean, noisy, denoised = series
+        found = n2a.report(noisy, denoised, truth=np.full(clean.data.shape, np.nan))
+        assert any("'truth' is NaN or infinite in every pixel" in m for m in found.messages)
+        assert found.verdicts == ["fine"]
+        assert "psnr" not in found
+
+    @pytest.mark.parametrize("carried", [True, False])
+    def test_blank_frames_of_the_truth_do_not_count(self, series, carried):
+        clean, noisy, denoised = series
+        if not carried:  # the positions of the simulation
+            noisy, denoised = noisy.data, denoised.data
+        truth = clean.data.astype(float)
+        whole = n2a.report(noisy, denoised, truth=truth)
+        truth[:4] = np.nan
+        found = n2a.report(noisy, denoised, truth=truth)
+        assert any(re.search("50 % of the pixels .* in 'truth'", m) for m in found.messages)
+        assert found["f1"].value == pytest.approx(whole["f1"].value, abs=0.03)
+        assert found["psnr"].value == pytest.approx(whole["psnr"].value, abs=1)
+        for key in ("umse", "supported"):
+            assert found[key].value == whole[key].value
+
     def test_integer_result(self, series):
         _, noisy, _ = series
         found = n2a.report(noisy, n2a.denoise(noisy, dtype="uint16"))
