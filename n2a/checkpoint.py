@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +24,25 @@ FORMAT = "n2a-training"
 VERSION = 1
 
 
+def check_target(name: str, path: str | os.PathLike) -> None:
+    """Raise unless `path`, given as the argument `name`, can be the name of a file that is written."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"'{name}' must be the name of a file, not {path!r}.")
+    if Path(path).is_dir():  # the empty name is the current folder, too
+        raise IsADirectoryError(
+            f"'{name}' is {os.fspath(path)!r}, a folder; expected the name of a file: add one."
+        )
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"'{name}': there is no folder {str(Path(path).parent)!r} for {Path(path).name!r}; make it first."
+        )
+
+
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
     """Write a file; one that is there is replaced only when all of the new one is on the disk."""
     path = Path(path)
+    _clear_leftovers(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
@@ -35,14 +54,56 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _clear_leftovers(path: Path) -> None:
+    """Remove what processes that were killed had written of this file."""
+    for other in path.parent.iterdir():
+        found = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.partial", other.name)
+        if found and not _alive(int(found[1])):
+            # On Windows a file that is being written cannot be removed.
+            with suppress(OSError):
+                other.unlink()
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there, asking would end it
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        total.update(tensor.numpy().tobytes())
+    return total.hexdigest()
+
+
+def write_tensors(
+    path: str | os.PathLike, tensors: dict[str, torch.Tensor], header: dict[str, str]
+) -> None:
+    """Write tensors of the CPU and a header to a safetensors file, with a digest that reading compares."""
+    write_whole(path, save_tensors(tensors, header | {"sha256": _digest(tensors)}))
+
+
 def read_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file; ValueError when it is none or is cut short."""
+    """Tensors and header of a safetensors file; ValueError when it is none, is damaged or is cut short."""
     try:
         tensors = load_tensors(data)
         length = struct.unpack("<Q", data[:8])[0]
-        return tensors, json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        # Files of other programs, and older ones of this, have no digest.
+        if "sha256" in header and header["sha256"] != _digest(tensors):
+            raise ValueError("its values are not those that were written")
     except (safetensors.SafetensorError, struct.error, ValueError) as error:
         raise ValueError(f"damaged, cut short or not a safetensors file ({error})") from error
+    return tensors, header
 
 
 def save_state(
@@ -61,7 +122,7 @@ def save_state(
         k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
     }
     header = {"format": FORMAT, "version": str(VERSION), "facts": json.dumps(facts)}
-    write_whole(path, save_tensors(tensors, header))
+    write_tensors(path, tensors, header)
 
 
 def load_state(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
@@ -74,10 +135,12 @@ def load_state(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
     ValueError
         If it is damaged or something else.
     """
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"'resume' must be the name of a file, not {path!r}.")
+    path, name = Path(path), os.fspath(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"'resume': there is no file {str(path)!r}; pass the 'checkpoint' of a training"
+            f"'resume': there is no file {name!r}; pass the 'checkpoint' of a training"
         )
     try:
         tensors, header = read_tensors(path.read_bytes())

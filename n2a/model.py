@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save as save_tensors
 
-from n2a.checkpoint import read_tensors, write_whole
+from n2a.checkpoint import check_target, read_tensors, write_tensors
 from n2a.generator import Generator, PaperClear, make_generator
 
 if TYPE_CHECKING:
@@ -92,18 +91,24 @@ class Noise2Atom:
             File name; ``.n2a`` or ``.safetensors`` are customary.
         half
             Round the weights to half precision: half the size.
+
+        Raises
+        ------
+        FileNotFoundError, IsADirectoryError
+            If there is no such folder, or `path` is one.
         """
+        check_target("path", path)
         description = {
             "name": self.name,
             "generator": self.generator.configuration,
             "training": self.training,
         }
         dtype = torch.float16 if half else torch.float32
-        data = save_tensors(
+        write_tensors(
+            path,
             {k: v.cpu().to(dtype).contiguous() for k, v in self.generator.state_dict().items()},
             {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)},
         )
-        write_whole(path, data)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Noise2Atom:

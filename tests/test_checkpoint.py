@@ -248,6 +248,14 @@ class TestResume:
         with pytest.raises(ValueError, match="'resume'.*cut.*damaged"):
             train(resume=path)
 
+    def test_flipped_bit(self, finished, tmp_path):
+        data = bytearray(finished.read_bytes())
+        data[-1000] ^= 1
+        path = tmp_path / "flipped"
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="'resume'.*flipped.*damaged"):
+            train(resume=path)
+
     @pytest.mark.parametrize("data", [b"PK\x03\x04" + bytes(500), b"\x80\x04\x95", bytes(4096)])
     def test_something_else(self, tmp_path, data):
         path = tmp_path / "else"
@@ -329,6 +337,21 @@ class TestWriteWhole:
         monkeypatch.chdir(tmp_path)
         write_whole("file", b"data")
         assert Path("file").read_bytes() == b"data"
+
+    def test_removes_what_killed_processes_left(self, tmp_path):
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        left = tmp_path / f".file.{process.pid}.partial"
+        others = [
+            f".other.{process.pid}.partial",
+            f".file.{os.getppid()}.partial",
+            ".file.old.partial",
+        ]
+        for name in (left.name, *others):
+            (tmp_path / name).write_bytes(b"half")
+        write_whole(tmp_path / "file", b"data")
+        # What is being written, and what belongs to other files, stays.
+        assert set(os.listdir(tmp_path)) == {"file", *others}
 
     def test_no_folder(self, tmp_path):
         with pytest.raises(FileNotFoundError):

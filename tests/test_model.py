@@ -147,13 +147,23 @@ class TestFailedSave:
 
     def test_a_folder_in_the_way(self, model, tmp_path):
         (tmp_path / "taken").mkdir()
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError, match="'path'.*taken.*name of a file"):
             model.save(tmp_path / "taken")
         assert os.listdir(tmp_path) == ["taken"]
 
     def test_no_such_folder(self, model, tmp_path):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(FileNotFoundError, match="'path'.*no folder.*nowhere") as caught:
             model.save(tmp_path / "nowhere" / "tiny.n2a")
+        assert "partial" not in str(caught.value)
+
+    def test_no_name(self, model, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for empty in ("", "."):
+            with pytest.raises(OSError, match="'path'.*name of a file"):
+                model.save(empty)
+        with pytest.raises(TypeError, match="'path'.*None"):
+            model.save(None)
+        assert os.listdir(tmp_path) == []
 
 
 class TestRefused:
@@ -162,6 +172,19 @@ class TestRefused:
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(ValueError, match="'model'.*tiny.n2a.*(damaged|cut short).*again"):
             Noise2Atom.load(path)
+
+    @pytest.mark.parametrize("place", [1, 1000, 3000])
+    def test_flipped_bit(self, path, place):
+        data = bytearray(path.read_bytes())
+        data[-place] ^= 4
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="'model'.*tiny.n2a.*damaged.*again"):
+            Noise2Atom.load(path)
+
+    def test_without_a_digest(self, model, path):
+        """Files from before it was written."""
+        rewrite(path, metadata={"sha256": None})
+        assert Noise2Atom.load(path).digest == model.digest
 
     @pytest.mark.parametrize(
         "content",
