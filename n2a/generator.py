@@ -93,6 +93,7 @@ class Generator(nn.Module):
         torch.Tensor
             (b, 2, h, w): atoms above the background, and the background, both as stabilised values.
         """
+        _check_size(frames, self.multiple)
         folded = F.pixel_unshuffle(frames, 2)
         plane = curvature[:, None, None, None].expand(-1, 1, *folded.shape[-2:])
         x = self.stem(torch.cat([folded, F.avg_pool2d(valid, 2), plane.to(folded.dtype)], 1))
@@ -145,6 +146,15 @@ class NoiseMaker(nn.Module):
         return clean + noise + self.out(hidden)
 
 
+def _check_size(frames: torch.Tensor, multiple: int) -> None:
+    height, width = frames.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"frames: expected a height and a width that are multiples of {multiple} px, got {height} x {width}; "
+            "crop them, or continue them by reflection (n2a.denoise does)."
+        )
+
+
 def _stack(channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*[Residual(channels) for _ in range(blocks)])
 
@@ -172,6 +182,8 @@ class PaperGenerator(nn.Module):
     13780111
     """
 
+    multiple = 8
+
     def __init__(self, noise: bool = False):
         super().__init__()
         self.first = nn.Sequential(
@@ -194,6 +206,7 @@ class PaperGenerator(nn.Module):
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Map (b, 1, h, w) to the other domain, same shape; `noise` likewise, where the network takes it."""
+        _check_size(x, self.multiple)
         skips = [self.first(x if noise is None else torch.cat([x, noise], 1))]
         skips.append(self.second(skips[-1]))
         skips.append(self.third(skips[-1]))
@@ -266,7 +279,7 @@ class PaperClear(nn.Module):
         Stabilised height of an atom that the network shows as 1.
     """
 
-    window, multiple = 1, 8
+    window, multiple = 1, PaperGenerator.multiple
 
     def __init__(self, low: float, high: float, height: float):
         super().__init__()
@@ -308,4 +321,6 @@ class PaperNoisy(nn.Module):
 
 def make_generator(preset: str = "fast", **configuration) -> Generator | PaperClear:
     """The network N to C of a configuration."""
+    if preset not in ("fast", "paper"):
+        raise ValueError(f"preset: expected 'fast' or 'paper', got {preset!r}.")
     return PaperClear(**configuration) if preset == "paper" else Generator(**configuration)

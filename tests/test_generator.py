@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a.generator import PRESETS, Generator, PaperGenerator
+from n2a.generator import PRESETS, Generator, PaperGenerator, make_generator
 from n2a.model import get_model
 
 
@@ -58,6 +58,14 @@ class TestGenerator:
         output = run(small, noise(1, 3, *shape))
         assert output.shape == (1, 2, *shape)
         assert np.isfinite(output).all()
+
+    def test_sizes_that_do_not_fit(self, small):
+        with pytest.raises(ValueError, match=r"frames.*multiples of 8 px.*16 x 20.*crop"):
+            run(small, noise(1, 3, 16, 20))
+
+    def test_unknown_preset(self):
+        with pytest.raises(ValueError, match="preset: expected 'fast' or 'paper', got 'x'"):
+            make_generator("x")
 
     def test_fast_is_fast(self):
         # Live speed needs little work per pixel: the authors' network has 1.6 MFLOP.
@@ -162,6 +170,16 @@ class TestPaper:
             assert torch.equal(generator(x, planes[0]), first)
         assert first.shape == x.shape
         assert (first - second).abs().max() > 1e-4
+
+    @pytest.mark.parametrize("shape", [(16, 20), (9, 8)])
+    def test_sizes_that_do_not_fit(self, shape):
+        x = torch.zeros(1, 1, *shape)
+        with pytest.raises(
+            ValueError, match=rf"frames.*multiples of 8 px.*{shape[0]} x {shape[1]}.*crop"
+        ):
+            PaperGenerator()(x)
+        with pytest.raises(ValueError, match="frames.*multiples of 8 px"):
+            make_generator("paper", low=-1, high=1, height=1)(x, torch.ones_like(x), torch.ones(1))
 
     @pytest.mark.parametrize("takes_noise", [False, True])
     def test_noise_is_given_where_it_is_taken(self, takes_noise):
