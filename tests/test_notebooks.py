@@ -283,6 +283,15 @@ class TestTraining:
         assert page.figures == 6
         assert page.complaints == ""
 
+    def test_single_image_that_was_made_worse(self, tmp_path):
+        """The authors' network after one step: no gain can be measured, and that is said in words."""
+        page = Executed("02_training", tmp_path, frames=1, size=48, preset="paper", max_steps=1)
+        model = n2a.Noise2Atom.load(page.output / "simulated.n2a")
+        assert model.verdict == "no better"
+        assert "Verdict: no better" in page.text
+        assert "no frame was held out" in page.text
+        assert page.complaints == ""
+
     @pytest.mark.filterwarnings("ignore:Loading old file version")
     def test_series_of_dark_atoms(self, real_file, tmp_path):
         path = real_file("abf_srtio3")
