@@ -53,17 +53,17 @@ def unsuitable(signal: BaseSignal) -> str | None:
     )
 
 
-def check_images(signal: BaseSignal) -> None:
-    """Raise TypeError or ValueError unless the signal holds real, non-empty images."""
+def check_images(signal: BaseSignal, name: str = "signal") -> None:
+    """Raise TypeError or ValueError unless the signal, given as the argument `name`, holds real, non-empty images."""
     if not isinstance(signal, BaseSignal):
         raise TypeError(
-            f"'signal' must be a HyperSpy signal, not {type(signal).__name__}. "
+            f"'{name}' must be a HyperSpy signal, not {type(signal).__name__}. "
             "Wrap an array (..., y, x) with hyperspy.api.signals.Signal2D(array)."
         )
     if problem := unsuitable(signal):
-        raise ValueError(problem)
+        raise ValueError(f"'{name}': {problem}")
     if 0 in signal.data.shape:
-        raise ValueError(f"{signal!r} is empty: there are no frames or no pixels in it.")
+        raise ValueError(f"'{name}': {signal!r} is empty: there are no frames or no pixels in it.")
 
 
 def check_positive(name: str, value: float) -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import logging
 import math
+import reprlib
 import signal as interrupts
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter
 
 from n2a import __version__
 from n2a import signals as doors
-from n2a.checkpoint import load_state, restore_state, save_state
+from n2a.checkpoint import check_target, load_state, restore_state, save_state
 from n2a.critic import make_critic
 from n2a.devices import pick_device
 from n2a.evaluation import Estimate
@@ -39,6 +42,7 @@ from n2a.sampling import bin_frames, measure_atom_width
 from n2a.verdict import CLEAR, CLEAR_OF_MANY, LOOKED_AT, Judge
 
 if TYPE_CHECKING:
+    import dask.array as da
     from hyperspy.api.signals import BaseSignal
     from lightning_fabric import Fabric
 
@@ -52,6 +56,8 @@ STEADY = 1.5
 LOOKS, SAVE_EVERY = 20, 60.0
 # What the networks of the authors can show at most, in heights of a bright column.
 BRIGHTEST = 1.5
+# What a training is known by when it is gone on with.
+SAME = ("preset", "start", "settings", "seed", "data", "plans", "time_axis", "simulated")
 # Weights of the generator's losses among the settings.
 LOSSES = ("pairs", "neighbour", "noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise")
 
@@ -136,10 +142,12 @@ def train(
     Raises
     ------
     TypeError
-        If `signals` or `simulated` are no HyperSpy signals.
+        If `signals` or `simulated` are no HyperSpy signals, or another argument is of a type that says nothing.
     ValueError
-        If signals hold no images or no atoms that can be told from noise, are of different kinds, or an argument is
-        none of those named above.
+        If signals hold no images or no atoms that can be told from noise, are of different kinds, `simulated` shows
+        other things than clear atoms of the width of these, or an argument is none of those named above.
+    FileNotFoundError, IsADirectoryError
+        If there is no folder for `checkpoint` or no file to `resume`.
 
     Notes
     -----
@@ -162,21 +170,27 @@ def train(
         raise ValueError("'signals' is empty; expected a signal or a list of them.")
     for signal in noisy:
         doors.check_images(signal)
+    if simulated is not None:
+        doors.check_images(simulated, "simulated")
     if max_time is None and max_steps is None:
         max_time = 600.0
-    for name, value in (("max_time", max_time), ("max_steps", max_steps)):
-        if value is not None:
-            doors.check_positive(name, value)
-    if not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"'seed' must be a whole number of 0 or more, not {seed!r}.")
-    seed = int(seed)
-    if checkpoint is not None and not Path(checkpoint).absolute().parent.is_dir():
-        raise FileNotFoundError(
-            f"'checkpoint': there is no folder {str(Path(checkpoint).parent)!r}; make it first."
+    _check_numbers(max_time, max_steps, atom_width, seed)
+    seed, keep = int(seed), _yes_or_no("keep", keep)
+    if fabric is not None and not hasattr(fabric, "is_global_zero"):
+        raise TypeError(
+            f"'fabric' must be a launched lightning_fabric.Fabric or None, not {fabric!r}."
         )
+    if checkpoint is not None:
+        check_target("checkpoint", checkpoint)
+    state = None if resume is None else load_state(resume)
     chosen = _settings(preset, settings)
     device = pick_device(device if fabric is None else str(fabric.device))
     box = get_model(start)
+    if _only_neighbour(chosen) and (preset == "paper" or box.generator.window == 1):
+        raise ValueError(
+            "'neighbour' is the only loss, and the network sees one frame at a time; expected another loss, for "
+            "example noisy_cycle=1, or preset 'fast'."
+        )
     axes = [doors.resolve_time_axis(signal, time_axis) for signal in noisy]
     samples = [
         doors.sample_frames(doors.stack_frames(signal, axis))
@@ -198,7 +212,7 @@ def train(
         _series(doors.stack_frames(signal, axis), plan, box.generator.window, axis is not None)
         for signal, axis, plan in zip(noisy, axes, plans, strict=True)
     ]
-    if not any(getattr(chosen, name) for name in LOSSES if name != "neighbour") and all(
+    if _only_neighbour(chosen) and all(
         one.length < 2 or axis is None for one, axis in zip(series, axes, strict=True)
     ):
         raise ValueError(
@@ -208,11 +222,13 @@ def train(
     # Patches are as large as the smallest frames allow.
     edges = [edge // 8 * 8 for one in series for edge in one.shape]
     chosen = replace(chosen, size=min(chosen.size, *edges))
+    _check_patches(chosen, preset, plans)
     features = [measure_features(one, box.generator) for one in series]
     _check_atoms(features)
     if atom_width is not None:
         features = [one._replace(spot=one.spot.scaled(one.atom_width)) for one in features]
-    images = None if simulated is None else _clear_images(simulated, plans[0], chosen.size)
+    pixel = doors.pixel_size(noisy[0])
+    images = None if simulated is None else _clear_images(simulated, plans[0], pixel, chosen.size)
     judged = series
     if box.generator.window < 2:  # a frame that was held out has to stand in some window
         judged = [
@@ -226,7 +242,9 @@ def train(
         "start": box.summary(),
         "settings": asdict(chosen),
         "seed": seed,
-        "data": [_fingerprint(one) for one in series],
+        "data": [_fingerprint(one.frames) for one in series],
+        "time_axis": [None if axis is None else doors.axis_name(axis) for axis in axes],
+        "simulated": None if images is None else _fingerprint(doors.stack_frames(simulated)),
         "plans": [asdict(plan) for plan in plans],
         "features": [_told(one) for one in features],
     }
@@ -241,8 +259,8 @@ def train(
     )
     _logger.info("Training on %s: %s", device, facts)
     run = _Run(loop, judge, facts, progress.history)
-    if resume is not None:
-        run.resume(resume)
+    if state is not None:
+        run.resume(resume, *state)
     with _noting_ctrl_c() as ctrl_c:
         with progress:
             target = resume if checkpoint is None else checkpoint
@@ -336,15 +354,20 @@ class _Run:
                 "The checkpoint %r could not be written (%s); training goes on.", str(path), error
             )
 
-    def resume(self, path: str | Path) -> None:
-        """Go on from a checkpoint of the same training."""
-        tensors, facts = load_state(path)
-        for name in ("preset", "start", "settings", "seed", "data"):
-            if facts[name] != self.facts[name]:
-                raise ValueError(
-                    f"'resume': {str(path)!r} belongs to another training: its {name} is {facts[name]}, not "
-                    f"{self.facts[name]}; pass the same signals and arguments as then, or start anew"
-                )
+    def resume(self, path: str | Path, tensors: dict[str, torch.Tensor], facts: dict) -> None:
+        """Go on from the checkpoint of the same training that was read from `path`."""
+        told = []
+        # Older files do not know all of them.
+        for name in (name for name in SAME if name in facts):
+            then, now = facts[name], json.loads(json.dumps(self.facts[name]))
+            if not _alike(then, now):
+                then, now = _without_common(then, now)
+                told.append(f"its {name} is {reprlib.repr(then)}, not {reprlib.repr(now)}")
+        if told:
+            raise ValueError(
+                f"'resume': {str(path)!r} belongs to another training: {'; '.join(told)}; pass the same signals and "
+                "arguments as then, or start anew"
+            )
         self.best = restore_state(self.loop, tensors)
         self.step, self.seconds, self.sums = facts["step"], facts["seconds"], facts["sums"]
         self.best_gain = facts["best_gain"]
@@ -457,8 +480,53 @@ def _sentence(verdict: str, problem: str, gain: Estimate, trained: bool) -> str:
     }[verdict]
 
 
+def _alike(then, now) -> bool:
+    """Whether values of JSON are the same; another computer may round numbers differently."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return then.keys() == now.keys() and all(_alike(then[key], now[key]) for key in then)
+    if isinstance(then, list) and isinstance(now, list):
+        return len(then) == len(now) and all(map(_alike, then, now))
+    if isinstance(then, float) and isinstance(now, float):
+        return math.isclose(then, now, rel_tol=1e-6)
+    return then == now
+
+
+def _without_common(then, now) -> tuple:
+    """What differs in two values of JSON."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = [key for key in then | now if not _alike(then.get(key), now.get(key))]
+        return {key: then.get(key) for key in keys}, {key: now.get(key) for key in keys}
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        differing = [pair for pair in zip(then, now, strict=True) if not _alike(*pair)]
+        return tuple(map(list, zip(*(_without_common(*pair) for pair in differing), strict=True)))
+    return then, now
+
+
+def _check_numbers(max_time, max_steps, atom_width, seed) -> None:
+    for name, value in (("max_time", max_time), ("atom_width", atom_width)):
+        if value is not None:
+            doors.check_positive(name, value)
+    whole = isinstance(max_steps, Integral) and not isinstance(max_steps, bool)
+    if max_steps is not None and not (whole and max_steps > 0):
+        raise ValueError(
+            f"'max_steps' must be a whole number of 1 or more, or None, not {max_steps!r}."
+        )
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise ValueError(f"'seed' must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
+
+
+def _yes_or_no(name: str, value) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"'{name}' must be True or False, not {value!r}.")
+    return bool(value)
+
+
+def _only_neighbour(chosen: Settings) -> bool:
+    return not any(getattr(chosen, name) for name in LOSSES if name != "neighbour")
+
+
 def _settings(preset: str, changes: dict) -> Settings:
-    if preset not in SETTINGS:
+    if not isinstance(preset, str) or preset not in SETTINGS:
         raise ValueError(f"'preset' must be one of {sorted(SETTINGS)}, not {preset!r}.")
     names = [field.name for field in fields(Settings)]
     for name in changes:
@@ -477,6 +545,8 @@ def _settings(preset: str, changes: dict) -> Settings:
         if not isinstance(value, Real) or not 0 <= value < math.inf:
             raise ValueError(f"'{name}' must be a finite number of 0 or more, not {value!r}.")
         chosen = replace(chosen, **{name: float(value)})
+    for name in ("divergence", "support", "decay"):
+        chosen = replace(chosen, **{name: _yes_or_no(name, getattr(chosen, name))})
     if chosen.average >= 1:
         raise ValueError(f"'average' must be less than 1, not {chosen.average!r}.")
     if chosen.optimiser not in ("adam", "rmsprop"):
@@ -486,6 +556,24 @@ def _settings(preset: str, changes: dict) -> Settings:
             f"no loss is left to train with; expected one of {', '.join(LOSSES)} above 0."
         )
     return replace(chosen, size=chosen.size // 8 * 8)
+
+
+def _check_patches(chosen: Settings, preset: str, plans: list[Plan]) -> None:
+    """Filters continue patches by reflection, at most by what there is of them."""
+    widest = max(plan.atom_width / plan.factor for plan in plans)
+    least = {"an 'atom_width' of at most a third of them": math.ceil(3 * widest)}
+    if preset != "paper":
+        made = ("noisy_cycle", "clean_cycle", "adversarial_noise")
+        least |= {f"{name}=0": NoiseMaker().reach // 2 for name in made if getattr(chosen, name)}
+    if chosen.noisy_cycle:
+        least["'low_pass' of less than a quarter of them"] = math.ceil(4 * chosen.low_pass)
+    for remedy, reach in least.items():
+        if chosen.size <= reach:
+            raise ValueError(
+                f"'size' is {chosen.size} px, or the frames have no more as the network sees them, and with these "
+                f"settings patches must be larger than {reach} px (multiples of 8); expected larger ones, "
+                f"or {remedy}."
+            )
 
 
 def _series(frames, plan: Plan, window: int, use_time: bool) -> NoisySeries:
@@ -556,9 +644,10 @@ def _check_atoms(features: list[Features]) -> None:
             )
 
 
-def _clear_images(simulated: BaseSignal, plan: Plan, size: int) -> np.ndarray:
+def _clear_images(
+    simulated: BaseSignal, plan: Plan, pixel_size: float | None, size: int
+) -> np.ndarray:
     """Domain C of the user's own: (n, y, x) as the network sees it, a typical bright column at 1."""
-    doors.check_images(simulated)
     frames = np.asarray(doors.stack_frames(simulated, None), np.float32)
     frames = frames.reshape(-1, *frames.shape[-2:])
     if not np.isfinite(frames).all() or not np.ptp(frames) > 0:
@@ -570,14 +659,60 @@ def _clear_images(simulated: BaseSignal, plan: Plan, size: int) -> np.ndarray:
             f"'simulated' has images of {frames.shape[-1]} x {frames.shape[-2]} px; expected at least "
             f"{size * plan.factor} px on a side ('size' times the binning of {plan.factor})."
         )
-    width = measure_atom_width(frames[:16])
-    if width is not None and not 0.5 < width / plan.atom_width < 2:
+    frames = _without_hot_pixels(frames - np.quantile(frames, 0.05))
+    sample = doors.sample_frames(frames)
+    width = measure_atom_width(sample)
+    if width is None:
+        raise ValueError(
+            "'simulated' shows no atoms, only noise or nothing; expected clear images of atoms, for example "
+            "signal.n2a.simulate_like()."
+        )
+    # Noise makes the atoms of the series look wider, by up to a third, and never narrower.
+    if not 0.5 < width / plan.atom_width < 1.5:
         raise ValueError(
             f"'simulated' shows atoms of {width:.2g} px (standard deviation), the series of {plan.atom_width:.2g} px; "
             "expected the same scale: resample it, or use signal.n2a.simulate_like()."
         )
-    frames = bin_frames(frames - np.quantile(frames, 0.05), plan.factor).astype(np.float32)
-    return frames.clip(0) / max(np.quantile(frames[frames > 0.2 * frames.max()], 0.8), 1e-6)
+    own = doors.pixel_size(simulated)
+    if own and pixel_size and not 0.9 < own / pixel_size < 1.1:
+        raise ValueError(
+            f"'simulated' has pixels of {own:.3g} nm, the series of {pixel_size:.3g} nm; expected the same: resample, "
+            "use signal.n2a.simulate_like(), or correct the calibration."
+        )
+    bottom, middle, top = float(frames.min()), float(np.median(frames)), float(frames.max())
+    if middle - bottom > top - middle and frames.mean() < middle:
+        raise ValueError(
+            "'simulated' shows dark atoms on a bright background; expected bright ones on a background of 0, whatever "
+            "the series has: invert it."
+        )
+    height = _bright_column(frames)
+    noise = estimate_noise(sample / height)
+    least, most = (max(0.0, float(level)) for level in np.quantile(sample / height, (0.05, 0.995)))
+    relative = math.sqrt(max(noise.variance(least), noise.variance(most)))
+    # Atoms of hardly a pixel are rough themselves.
+    if relative > max(0.1, 0.35 / width**2):
+        raise ValueError(
+            f"'simulated' is noisy: {relative:.0%} of a bright atom (standard deviation); expected clear images, for "
+            "example signal.n2a.simulate_like(). A noisy series is for 'signals'."
+        )
+    frames = bin_frames(frames, plan.factor).astype(np.float32)
+    return frames.clip(0) / _bright_column(frames)
+
+
+def _without_hot_pixels(frames: np.ndarray) -> np.ndarray:
+    """Frames (n, y, x) on a background of 0; pixels three times as bright as all that touch them become like these.
+
+    The top of an atom is not, even of one that is narrower than a pixel.
+    """
+    around = np.ones((1, 3, 3), bool)
+    around[0, 1, 1] = False
+    brightest = maximum_filter(frames, footprint=around).clip(0)
+    return np.where(frames > 3 * brightest, brightest, frames)
+
+
+def _bright_column(frames: np.ndarray) -> float:
+    """Height of a typical one, on a background of 0."""
+    return max(float(np.quantile(frames[frames > 0.2 * frames.max()], 0.8)), 1e-6)
 
 
 def make_loop(
@@ -602,6 +737,8 @@ def make_loop(
             scales = paper_scales(series, features)
             networks = {"to_clear": PaperClear(*scales), "to_noisy": PaperNoisy(*scales)}
             networks["critic"] = make_critic("paper", size=chosen.size)
+            if chosen.adversarial_noise:
+                networks["noise_critic"] = make_critic("paper", size=chosen.size)
             series = [NoisySeries(one.frames, one.plan, 1, False, one.held_out) for one in series]
             chosen = replace(
                 chosen,
@@ -650,10 +787,11 @@ def _stabilised_height(features: Features, series: NoisySeries) -> float:
     return float(stabilise(torch.tensor(features.height), series.curvature))
 
 
-def _fingerprint(series: NoisySeries) -> str:
-    """SHA-256 of the shape and of three frames: enough to know the data again."""
-    total = hashlib.sha256(repr((series.frames.shape, str(series.frames.dtype))).encode())
-    for i in sorted({0, series.length // 2, series.length - 1}):
-        frame = np.asarray(series.frames[(*(0 for _ in series.others), i)])
+def _fingerprint(frames: np.ndarray | da.Array) -> str:
+    """SHA-256 of the shape and of three of the frames (..., n, y, x): enough to know the data again."""
+    total = hashlib.sha256(repr((frames.shape, str(frames.dtype))).encode())
+    *others, length = frames.shape[:-2]
+    for i in sorted({0, length // 2, length - 1}):
+        frame = np.asarray(frames[(*(0 for _ in others), i)])
         total.update(np.ascontiguousarray(frame).tobytes())
     return total.hexdigest()

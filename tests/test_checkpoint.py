@@ -232,6 +232,34 @@ class TestResume:
         with pytest.raises(ValueError, match="another training: its data is"):
             n2a.train(series().inav[:5], max_steps=3, resume=finished, **QUICK)
 
+    @pytest.mark.parametrize(
+        ("kwargs", "what"),
+        [
+            ({"contrast": "dark"}, "plans is .*'bright'.*not .*'dark'"),
+            ({"atom_width": 3.0}, "plans is .*'atom_width'.*not .*3.0"),
+            ({"time_axis": None}, "time_axis is .*'time'.*not .*None"),
+        ],
+    )
+    def test_with_data_taken_otherwise(self, finished, kwargs, what):
+        with pytest.raises(ValueError, match=f"another training: its {what}"):
+            train(resume=finished, **kwargs)
+
+    def test_with_other_clear_images(self, tmp_path):
+        path = tmp_path / "run.safetensors"
+        first, second = (n2a.simulate(shape=(64, 64), frames=2, seed=seed) for seed in (5, 6))
+        train(1, checkpoint=path, simulated=first)
+        assert train(2, resume=path, simulated=first).training["steps"] == 2
+        for other in (second, None):
+            with pytest.raises(ValueError, match="another training: its simulated is"):
+                train(2, resume=path, simulated=other)
+
+    def test_only_what_differs_is_named(self, finished):
+        with pytest.raises(ValueError, match="'resume'") as caught:
+            train(resume=finished, batch=2, seed=4)
+        told = str(caught.value)
+        assert "its settings is {'batch': 1}, not {'batch': 2}; its seed is 3, not 4" in told
+        assert "penalty" not in told
+
     def test_with_another_start(self, finished):
         with pytest.raises(ValueError, match="another training: its start is"):
             train(resume=finished, start=train(1))

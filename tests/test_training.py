@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import zoom
 
 import n2a
 from n2a.model import Noise2Atom, get_model
@@ -223,6 +225,13 @@ class TestSeries:
         assert np.isfinite(model.history["neighbour"]).all()
         assert all(torch.isfinite(p).all() for p in model.generator.parameters())
 
+    @pytest.mark.parametrize("shape", [(16, 16), (20, 64)])
+    def test_small_frames(self, shape):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # so few pixels tell little of the atoms
+            model = train(Signal2D(frames()[:, 8 : 8 + shape[0], : shape[1]]))
+        assert model.training["settings"]["size"] == 16
+
     def test_frames_smaller_than_a_patch(self):
         model = train(series().isig[8:56, 8:48], atom_width=4.0)
         assert model.training["settings"]["size"] == 16
@@ -329,6 +338,12 @@ class TestLosses:
         others = [train(steps=3, keep=True, **{name: 0.5}).digest for name in names]
         assert len({train(steps=3, keep=True).digest, *others}) == 5
 
+    def test_paper_with_a_critic_of_noise(self):
+        model = train(
+            preset="paper", batch=1, size=24, critic_steps=1, adversarial_noise=0.01, steps=1
+        )
+        assert np.isfinite(model.history["noise_critic"]).all()
+
     def test_paper(self, tmp_path):
         model = train(preset="paper", batch=1, critic_steps=1, keep=True)
         assert model.generator.window == 1
@@ -383,8 +398,57 @@ class TestOwnImages:
             train(simulated=Signal2D(np.zeros((2, 64, 64))))
 
     def test_no_signal(self):
-        with pytest.raises(TypeError, match="HyperSpy"):
+        with pytest.raises(TypeError, match="'simulated'.*HyperSpy"):
             train(simulated=clean().data)
+        with pytest.raises(ValueError, match="'simulated'.*two signal axes"):
+            train(simulated=hs.signals.Signal1D(np.ones((3, 96))))
+
+    def test_are_recorded(self):
+        assert train(steps=1).training["simulated"] is None
+        assert train(steps=1, simulated=clean()).training["simulated"]
+
+    def test_noise(self):
+        noise = Signal2D(np.random.default_rng(0).normal(size=(6, 64, 64)))
+        with pytest.raises(ValueError, match="'simulated' shows no atoms.*simulate_like"):
+            train(simulated=noise)
+
+    @pytest.mark.parametrize("dose", [5, 50])
+    def test_noisy(self, dose):
+        with pytest.raises(ValueError, match="'simulated' is noisy.*expected clear"):
+            train(simulated=n2a.acquire(clean(), dose=dose, seed=1))
+
+    def test_dark(self):
+        with pytest.raises(ValueError, match="'simulated' shows dark atoms.*invert"):
+            train(simulated=Signal2D(clean().data.max() - clean().data))
+
+    def test_magnified(self):
+        large = zoom(clean().data, (1, 2.5, 2.5), order=3)
+        with pytest.raises(ValueError, match="'simulated' shows atoms of .* px.*same scale"):
+            train(simulated=Signal2D(large))
+        with pytest.raises(ValueError, match="'simulated' shows atoms of .* px.*same scale"):
+            train(simulated=Signal2D(large[:, 48:112, 48:112]))
+
+    def test_of_another_pixel_size(self):
+        other = clean().deepcopy()
+        for axis in other.axes_manager.signal_axes:
+            axis.scale *= 2
+        with pytest.raises(
+            ValueError, match="'simulated' has pixels of .* nm, the series of .* nm"
+        ):
+            train(simulated=other)
+
+    def test_a_hot_pixel_decides_nothing(self):
+        hot = clean().deepcopy()
+        hot.data[0, 5, 5] = 100 * hot.data.max()
+        found, expected = (train(simulated=one, keep=True).history for one in (hot, clean()))
+        # The noise that is drawn is not quite the same.
+        np.testing.assert_allclose(found["pairs"], expected["pairs"], atol=0.05)
+
+    @pytest.mark.parametrize("structure", ["2d", "atoms"])
+    @pytest.mark.parametrize("scale", [0.02, 0.05])
+    def test_narrow_atoms_are_no_noise(self, structure, scale):
+        atoms = n2a.simulate(shape=(96, 96), frames=4, scale=scale, structure=structure, seed=3)
+        assert train(n2a.acquire(atoms, dose=8, seed=1), steps=1, simulated=atoms).verdict
 
 
 class TestRefused:
@@ -404,6 +468,37 @@ class TestRefused:
             ({"pairs": 0, "neighbour": 0}, ValueError, "no loss"),
             ({"seed": -1}, ValueError, "'seed'.*-1"),
             ({"seed": 0.5}, ValueError, "'seed'.*0.5"),
+            ({"seed": 2**70}, ValueError, "'seed'.*2..64 - 1"),
+            ({"atom_width": "3"}, ValueError, "'atom_width'.*'3'"),
+            ({"preset": ["fast"]}, ValueError, r"'preset'.*\['fast'\]"),
+            ({"fabric": "x"}, TypeError, "'fabric'.*Fabric.*'x'"),
+            ({"divergence": "no"}, TypeError, "'divergence'.*True or False.*'no'"),
+            ({"support": "no"}, TypeError, "'support'.*True or False.*'no'"),
+            ({"decay": 1}, TypeError, "'decay'.*True or False.*1"),
+            ({"keep": "no"}, TypeError, "'keep'.*True or False.*'no'"),
+            (
+                {"low_pass": 30, "noisy_cycle": 0.1},
+                ValueError,
+                "px.*larger than 120 px.*'low_pass'",
+            ),
+            (
+                {"size": 16, "noisy_cycle": 0.1},
+                ValueError,
+                "16 px.*larger than 16 px.*noisy_cycle=0",
+            ),
+            ({"size": 16, "adversarial_noise": 0.1}, ValueError, "16 px.*adversarial_noise=0"),
+            ({"size": 16, "atom_width": 30.0}, ValueError, "16 px.*'atom_width'"),
+            (
+                {
+                    "preset": "paper",
+                    "neighbour": 1,
+                    "noisy_cycle": 0,
+                    "clean_cycle": 0,
+                    "adversarial": 0,
+                },
+                ValueError,
+                "'neighbour' is the only loss.*one frame.*another loss",
+            ),
             ({"max_time": -1}, ValueError, "'max_time'.*-1"),
             ({"contrast": "darkish"}, ValueError, "'contrast'.*'darkish'"),
             ({"atom_width": 0}, ValueError, "'atom_width'"),
@@ -412,13 +507,19 @@ class TestRefused:
             ({"start": 7}, ValueError, "'model'"),
             ({"start": "gone.n2a"}, FileNotFoundError, "gone.n2a"),
             ({"checkpoint": "gone/run.safetensors"}, FileNotFoundError, "'checkpoint'.*'gone'"),
+            ({"checkpoint": ""}, IsADirectoryError, "'checkpoint' is ''.*name of a file"),
+            ({"checkpoint": "."}, IsADirectoryError, "'checkpoint' is '.'.*name of a file"),
+            ({"checkpoint": 3}, TypeError, "'checkpoint'.*3"),
+            ({"resume": ""}, FileNotFoundError, "'resume'.*''"),
+            ({"resume": "."}, FileNotFoundError, "'resume'.*'.'"),
+            ({"resume": 3}, TypeError, "'resume'.*3"),
         ],
     )
     def test_wrong_values(self, kwargs, error, message):
         with pytest.raises(error, match=message):
             train(**kwargs)
 
-    @pytest.mark.parametrize("steps", [0, -3, "4"])
+    @pytest.mark.parametrize("steps", [0, -3, "4", 2.5, True])
     def test_no_steps(self, steps):
         with pytest.raises(ValueError, match="'max_steps'"):
             train(steps=steps)
