@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The authors' configuration from a random start beside the preset "fast": CSS against the time, and the truth.
 
-Usage: ``python tests/benchmarks/presets.py [--seconds 600] [--presets fast paper unpaired] [--device auto]
+Usage: ``python tests/benchmarks/presets.py [--seconds 600] [--presets fast paper] [--device auto]
 [--size 128] [--threads N] [--set adversarial=1]``.
-
-``unpaired`` is the idea of the paper on a network that a laptop can train: that of the preset "fast" from a random
-start, with the critic and the two cycles and nothing else.
 
 The series is simulated: moving Pt clusters of 128 x 128 px with 5 counts on a typical bright column. Both presets
 train on it for the same time. The network is judged as it is, whatever the verdict. CSS of the raw series, of a blur
@@ -27,14 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import n2a
 from n2a.detection import psnr
 from n2a.evaluation import css_mean
-from n2a.generator import PRESETS, Generator
-from n2a.model import Noise2Atom
-
-#: Arguments of `n2a.train`.
-UNPAIRED = {
-    "pairs": 0, "neighbour": 0, "noisy_cycle": 1, "clean_cycle": 2, "adversarial": 1, "support": False,
-    "critic_steps": 2, "batch": 4, "size": 64, "learning_rate": 3e-4, "critic_rate": 3e-4,
-}  # fmt: skip
 
 
 def fitted(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -48,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--seconds", type=float, default=600.0, help="to train each preset")
-    add("--presets", nargs="+", choices=("fast", "paper", "unpaired"), default=("fast", "paper"))
+    add("--presets", nargs="+", choices=("fast", "paper"), default=("fast", "paper"))
     add("--device", default="auto")
     add("--size", type=int, default=128, help="edge of the patches of the preset paper, px")
     add("--threads", type=int, help="of PyTorch")
@@ -76,12 +65,7 @@ def main() -> None:
     row("weights in the box", n2a.denoise(noisy, show_progressbar=False).data)
     curves = []
     for preset in arguments.presets:
-        settings = {}
-        if preset == "paper":
-            settings = {"preset": "paper", "size": arguments.size}
-        elif preset == "unpaired":
-            torch.manual_seed(0)
-            settings = {"start": Noise2Atom(Generator(**PRESETS["fast"]), "random"), **UNPAIRED}
+        settings = {"preset": "paper", "size": arguments.size} if preset == "paper" else {}
         model = n2a.train(
             noisy, max_time=arguments.seconds, device=arguments.device, keep=True,
             show_progressbar=False, **settings | changes,
