@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a import acquisition
+from n2a import acquisition, losses
 from n2a.checkpoint import load_state, restore_state, save_state
 from n2a.critic import Critic, PaperCritic
 from n2a.generator import Generator, NoiseMaker
@@ -343,6 +343,11 @@ class TestStep:
         assert (paper.batch, paper.size, paper.penalty) == (3, 128, 10)
         assert paper.pairs == paper.neighbour == 0
         assert not paper.decay
+        # A critic of slope 1 pulls at the whole image as hard as the clean cycle does.
+        images = torch.rand(2, 1, 1, paper.size, paper.size).unbind()
+        cycled = images[1].clone().requires_grad_()
+        losses.clean_cycle(images[0], cycled).backward()
+        assert paper.adversarial == pytest.approx(float(cycled.grad.norm()))
 
     def test_pairs_are_made_from_their_number(self):
         """A batch that was thrown away is made again the same."""
