@@ -283,12 +283,12 @@ class TestTraining:
         assert page.figures == 6
         assert page.complaints == ""
 
-    def test_single_image_that_was_made_worse(self, tmp_path):
+    def test_single_image_that_is_lost(self, tmp_path):
         """The authors' network after one step: no gain can be measured, and that is said in words."""
         page = Executed("02_training", tmp_path, frames=1, size=48, preset="paper", max_steps=1)
         model = n2a.Noise2Atom.load(page.output / "simulated.n2a")
-        assert model.verdict == "no better"
-        assert "Verdict: no better" in page.text
+        assert model.verdict == "collapsed"
+        assert "Verdict: collapsed" in page.text
         assert "no frame was held out" in page.text
         assert page.complaints == ""
 
