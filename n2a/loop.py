@@ -97,7 +97,7 @@ class Settings:
 SETTINGS = {
     "fast": Settings(),
     # The authors' configuration; weights of the cycles as they are on images in -1..1. Weighed like them the critic
-    # makes all one grey: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference.
+    # outweighs them: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference.
     "paper": Settings(
         batch=3, size=128, learning_rate=5e-5, critic_rate=5e-5, optimiser="rmsprop", critic_steps=5, pairs=0.0,
         neighbour=0.0, noisy_cycle=1.0, clean_cycle=1.0, adversarial=1 / 128, support=False, average=0.0, decay=False,
