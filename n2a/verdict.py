@@ -185,7 +185,7 @@ class Judge:
     def _window(self) -> tuple[np.ndarray, np.ndarray, float] | None:
         """The middle of a window around some frame that was measured, where none was held out."""
         for one in self.series:
-            for look in range(math.prod(one.others) if one.others else 1):
+            for look in range(math.prod(one.others)):
                 line = one.line(look)
                 order = sorted(range(one.length), key=lambda i: abs(i - one.length // 2))
                 for i in order[:LOOKED_AT]:
