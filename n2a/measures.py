@@ -98,7 +98,7 @@ def umse(
         Three independent noisy views of the same scene that the result has not seen. Or, as `a` alone, the raw series:
         then each frame is judged by raw frames 6 to 8 before or after it, put on it by whole pixels. That is for
         scenes nearly at rest, and for methods that look at five frames to either side at most.
-        Of fewer than fourteen frames the middle ones have no two such frames: it is the error of the others then.
+        Of fewer than fourteen frames the middle ones have no two such frames: the nearest that have stand for them.
     mask
         True where pixels count; for arrays with `a`, `b` and `c` only.
     time_axis

@@ -183,6 +183,19 @@ def linear_filter(frames: np.ndarray, limit: float, gain: np.ndarray) -> np.ndar
     return result
 
 
+def _alike(looks: list[int], count: int) -> np.ndarray:
+    """How much one look at a frame counts, so that all frames do alike; the nearest stand for those without a look.
+
+    Near the ends of a series, where methods have fewer frames to go by, results are worse.
+    """
+    number = np.bincount(np.asarray(looks, int), minlength=count)
+    distance = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    distance = np.where(number > 0, distance, count)
+    nearest = distance == distance.min(axis=1, keepdims=True)
+    stood_for = (nearest / nearest.sum(axis=1, keepdims=True)).sum(axis=0)
+    return np.where(number > 0, stood_for / np.maximum(number, 1), 0)
+
+
 class Neighbours:
     """What frames that a result has not seen say about it; sums are over pairs of frames, by ring and of the tails."""
 
@@ -210,7 +223,9 @@ class Neighbours:
         area = raw[0].size
         pairs: dict[tuple[int, ...], float] = {}
         weights = np.zeros((len(y), len(y)))  # of results, by the frame that they are compared with
-        for i, others in unseen_pairs(len(y)):
+        looks = list(unseen_pairs(len(y)))
+        counts = _alike([i for i, _ in looks], len(y))
+        for i, others in looks:
             unseen = y[others].mean(0)
             kept, lasting = _sums(f[i] * unseen, ring), _sums(y[i] * unseen, ring)
             self.kept += kept
@@ -224,8 +239,7 @@ class Neighbours:
             self.outside_variance += 2 * noise.mean() ** 2 * area / len(others)
             self.kept_pixels += area
             couples = list(itertools.combinations(sorted(others), 2))
-            # All frames count alike: near the ends, where most have unseen ones, results are worse.
-            share = 1 / len(couples)
+            share = counts[i] / len(couples)
             for a, b in couples:
                 pairs[a, b] = pairs.get((a, b), 0) + share
                 weights[[a, b], i] += share

@@ -224,6 +224,14 @@ class TestUmse:
         assert abs(np.mean(deviations)) < 4 / 4
         assert 0.4 < np.std(deviations) < 1.6
 
+    @pytest.mark.parametrize("number", [12, 20])
+    def test_all_frames_count_alike(self, number):
+        """Results are worse near the ends, where a method has fewer frames to go by."""
+        truth = 20 * scene(number)
+        part = 0.1 * np.abs(np.linspace(-1, 1, number))[:, None, None]
+        estimate = n2a.umse((1 + part) * truth, counts(50 * truth) / 50)
+        assert estimate.value == pytest.approx(np.mean((part * truth) ** 2), rel=0.06)
+
     def test_a_drifting_scene(self):
         wide = 20 * scene(1, (130, 130), pitch=14, seed=2)[0]
         truth = np.stack([wide[i : i + 96, 2 * i : 2 * i + 90] for i in range(12)])
