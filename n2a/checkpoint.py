@@ -37,13 +37,22 @@ def check_target(name: str, path: str | os.PathLike) -> None:
         raise FileNotFoundError(
             f"'{name}': there is no folder {str(Path(path).parent)!r} for {Path(path).name!r}; make it first."
         )
+    try:
+        partial = _partial(Path(path))
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise type(error)(
+            f"'{name}': nothing can be written to the folder {str(Path(path).parent)!r} ({error.strerror}); "
+            "name another one."
+        ) from error
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
     """Write a file; one that is there is replaced only when all of the new one is on the disk."""
     path = Path(path)
     _clear_leftovers(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         with open(partial, "wb") as file:
             file.write(data)
@@ -52,6 +61,10 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def _clear_leftovers(path: Path) -> None:
@@ -76,9 +89,10 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    total = hashlib.sha256()
+def _digest(tensors: dict[str, torch.Tensor], header: dict[str, str]) -> str:
+    """SHA-256 of names, types, shapes and values, and of what else the header says."""
+    told = sorted((name, text) for name, text in header.items() if name != "sha256")
+    total = hashlib.sha256(repr(told).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         total.update(tensor.numpy().tobytes())
@@ -89,7 +103,7 @@ def write_tensors(
     path: str | os.PathLike, tensors: dict[str, torch.Tensor], header: dict[str, str]
 ) -> None:
     """Write tensors of the CPU and a header to a safetensors file, with a digest that reading compares."""
-    write_whole(path, save_tensors(tensors, header | {"sha256": _digest(tensors)}))
+    write_whole(path, save_tensors(tensors, header | {"sha256": _digest(tensors, header)}))
 
 
 def read_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -99,8 +113,8 @@ def read_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         length = struct.unpack("<Q", data[:8])[0]
         header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         # Files of other programs, and older ones of this, have no digest.
-        if "sha256" in header and header["sha256"] != _digest(tensors):
-            raise ValueError("its values are not those that were written")
+        if "sha256" in header and header["sha256"] != _digest(tensors, header):
+            raise ValueError("it does not hold what was written")
     except (safetensors.SafetensorError, struct.error, ValueError) as error:
         raise ValueError(f"damaged, cut short or not a safetensors file ({error})") from error
     return tensors, header

@@ -6,8 +6,6 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ import torch
 from torch import nn
 
 from n2a import losses
-from n2a.devices import has_bfloat16
+from n2a.devices import has_bfloat16, without_denormals
 from n2a.lowpass import LowPass
 from n2a.normalization import atoms_above, linearise, stabilise
 from n2a.pairs import PairSampler, Recipe
@@ -56,7 +54,8 @@ class Settings:
     noisy_cycle
         Low-passed difference between the frames and what the noise maker makes of the restored ones.
     low_pass
-        Standard deviation in pixels of the filter in that difference; 0 compares pixel by pixel, as a CycleGAN does.
+        Standard deviation of the filter in that difference, in pixels of the series (before any binning); 0 compares
+        pixel by pixel, as a CycleGAN does.
     clean_cycle
         Clear images, made noisy by the noise maker, and restored.
     adversarial
@@ -148,10 +147,9 @@ class Loop:
         self.networks = nn.ModuleDict(networks).to(device).train().requires_grad_(True)
         self.networks["to_clear"].to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.networks["to_clear"]).eval().requires_grad_(False)
-        width = settings.low_pass
-        self.low_pass = (
-            LowPass(width, 2 * math.ceil(4 * width) + 1).to(device) if width else nn.Identity()
-        )
+        self.low_pass = [
+            _low_pass(settings.low_pass / one.plan.factor).to(device) for one in series
+        ]
         critics = [k for k in self.networks if "critic" in k]
         makers = [k for k in self.networks if k not in critics]
         self.optimisers = {
@@ -166,7 +164,7 @@ class Loop:
 
     def step(self, number: int, done: float) -> dict[str, float]:
         """Step `number` of a training of which a part `done` in 0..1 is over; the values of its losses."""
-        with _without_denormals():
+        with without_denormals():
             return self._step(number, done)
 
     def _step(self, number: int, done: float) -> dict[str, float]:
@@ -210,7 +208,7 @@ class Loop:
             made = self._run("to_noisy", made, self._white(made, noise))
             middle = real["frames"].shape[1] // 2
             seen = real["frames"][:, middle : middle + 1], real["valid"][:, middle : middle + 1]
-            told["noisy_cycle"] = losses.noisy_cycle(self.low_pass, seen[0], made, seen[1])
+            told["noisy_cycle"] = losses.noisy_cycle(self.low_pass[one], seen[0], made, seen[1])
         if weights.adversarial:
             told["adversarial"] = losses.generator_wasserstein(
                 self.networks["critic"](output[:, :1] / height)
@@ -370,16 +368,8 @@ class Loop:
         return torch.randn(like.shape, generator=noise).to(like.device)
 
 
-@contextmanager
-def _without_denormals() -> Iterator[None]:
-    """Products of far-away Gaussians are denormal numbers, which processors handle a hundred times slower."""
-    kept = np.float64(5e-324) * 1.0 > 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        if kept:
-            torch.set_flush_denormal(False)
+def _low_pass(width: float) -> nn.Module:
+    return LowPass(width, 2 * math.ceil(4 * width) + 1) if width else nn.Identity()
 
 
 def _total(output: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:

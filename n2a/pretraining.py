@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from n2a.devices import has_bfloat16
+from n2a.devices import has_bfloat16, without_denormals
 from n2a.generator import PRESETS, Generator
 from n2a.losses import paired_decibels
 from n2a.pairs import PairSampler, Recipe
@@ -78,8 +78,6 @@ def pretrain(
     average = copy.deepcopy(network).eval()
     sampler = PairSampler(recipe or Recipe(), size, network.window, seed, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    # Products of far-away Gaussians are denormal numbers, which processors handle a hundred times slower.
-    torch.set_flush_denormal(True)
     pool: list[Batch] = []
     history: list[dict] = []
     losses: list[float] = []
@@ -99,14 +97,14 @@ def pretrain(
         done = step / max_steps if max_steps else seconds / max_time
         if done >= 1:
             break
-        if step % reuse == 0:
-            pool = [*pool[-63:], sampler(batch)]
-        pairs = _mirrored(_mixed(pool, rng), rng)
         for group in optimiser.param_groups:
             group["lr"] = (
                 learning_rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
             )
-        loss = _step(network, optimiser, pairs)
+        with without_denormals():
+            if step % reuse == 0:
+                pool = [*pool[-63:], sampler(batch)]
+            loss = _step(network, optimiser, _mirrored(_mixed(pool, rng), rng))
         with torch.no_grad():
             keep = min(0.999, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)

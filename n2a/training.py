@@ -566,7 +566,8 @@ def _check_patches(chosen: Settings, preset: str, plans: list[Plan]) -> None:
         made = ("noisy_cycle", "clean_cycle", "adversarial_noise")
         least |= {f"{name}=0": NoiseMaker().reach // 2 for name in made if getattr(chosen, name)}
     if chosen.noisy_cycle:
-        least["'low_pass' of less than a quarter of them"] = math.ceil(4 * chosen.low_pass)
+        finest = min(plan.factor for plan in plans)
+        least["'low_pass' of less than a quarter of them"] = math.ceil(4 * chosen.low_pass / finest)
     for remedy, reach in least.items():
         if chosen.size <= reach:
             raise ValueError(

@@ -23,8 +23,8 @@ ALL = Settings(
 )
 
 
-def plan(level=8.0, width=2.0):
-    return Plan(level, (level + 0.375) ** 0.5, 1.0, "bright", width, 1)
+def plan(level=8.0, width=2.0, factor=1):
+    return Plan(level, (level + 0.375) ** 0.5, 1.0, "bright", width * factor, factor)
 
 
 def record(rate, line=0.0, reach=20.0, seed=0):
@@ -48,7 +48,9 @@ def small(window=5, seed=0):
         return Generator(window=window, widths=[8, 16], blocks=[1, 1])
 
 
-def make_loop(settings=QUICK, frames=None, window=5, to_clear=None, seed=0, number=1, **critics):
+def make_loop(
+    settings=QUICK, frames=None, window=5, to_clear=None, seed=0, number=1, factor=1, **critics
+):
     if frames is None:
         frames = record(np.stack([8 + spot(30 + i, 34 - i, height=40.0) for i in range(8)]))
     networks = {"to_clear": small(window) if to_clear is None else to_clear}
@@ -60,7 +62,7 @@ def make_loop(settings=QUICK, frames=None, window=5, to_clear=None, seed=0, numb
             networks["critic"] = critics.get("critic") or Critic(widths=[8, 16])
         if settings.adversarial_noise:
             networks["noise_critic"] = Critic(widths=[8, 16])
-    series = [NoisySeries(frames, plan(), window) for _ in range(number)]
+    series = [NoisySeries(frames, plan(factor=factor), window) for _ in range(number)]
     return Loop(networks, series, [Recipe()] * number, [5.0] * number, settings, seed=seed)
 
 
@@ -304,6 +306,18 @@ class TestStep:
         )
         assert exact > 0.7  # white noise of variance 1 has a mean modulus of 0.8
         assert passed < 0.5 * exact
+
+    def test_the_low_pass_is_as_wide_in_pixels_of_the_series_however_they_are_binned(self):
+        frames = record(np.stack([8 + spot(30 + i, 34 - i, height=40.0) for i in range(8)]))
+        finer = frames.repeat(2, axis=1).repeat(2, axis=2)
+        told = [
+            make_loop(
+                Settings(**{**vars(ALL), "low_pass": width}), frames=given, factor=factor
+            ).step(0, 0.0)["noisy_cycle"]
+            for given, width, factor in ((frames, 2.0, 1), (finer, 4.0, 2), (finer, 2.0, 2))
+        ]
+        assert told[1] == pytest.approx(told[0], rel=1e-5)
+        assert told[2] > 1.2 * told[0]
 
     def test_learns(self):
         settings = Settings(batch=4, size=32, learning_rate=5e-3, neighbour=0.0, average=0.0)

@@ -39,10 +39,11 @@ def weights(model):
 
 
 def rewrite(path, *, metadata=None, description=None):
-    """Change the header of a model file, as another version or another hand would."""
+    """Change the header of a model file, as a version from before digests or another hand would."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
+    del header["__metadata__"]["sha256"]
     if description:
         old = json.loads(header["__metadata__"]["description"])
         new = {k: v for k, v in {**old, **description}.items() if v is not None}
@@ -156,6 +157,16 @@ class TestFailedSave:
             model.save(tmp_path / "nowhere" / "tiny.n2a")
         assert "partial" not in str(caught.value)
 
+    @pytest.mark.skipif(
+        not os.path.isdir("/proc/self"), reason="a folder that not even root can write to"
+    )
+    def test_a_folder_that_cannot_be_written_to(self, model):
+        with pytest.raises(
+            OSError, match="'path'.*nothing can be written.*/proc/self'.*another"
+        ) as caught:
+            model.save("/proc/self/tiny.n2a")
+        assert "partial" not in str(caught.value)
+
     def test_no_name(self, model, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         for empty in ("", "."):
@@ -181,9 +192,16 @@ class TestRefused:
         with pytest.raises(ValueError, match="'model'.*tiny.n2a.*damaged.*again"):
             Noise2Atom.load(path)
 
+    def test_changed_header(self, path):
+        data = path.read_bytes()
+        assert data.count(b"tiny") == 1
+        path.write_bytes(data.replace(b"tiny", b"tinx"))
+        with pytest.raises(ValueError, match="'model'.*tiny.n2a.*damaged.*again"):
+            Noise2Atom.load(path)
+
     def test_without_a_digest(self, model, path):
         """Files from before it was written."""
-        rewrite(path, metadata={"sha256": None})
+        rewrite(path)
         assert Noise2Atom.load(path).digest == model.digest
 
     @pytest.mark.parametrize(
