@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from n2a.lines import Line
-    from n2a.report import Report
+    from n2a.reporting import Report
     from n2a.runs import Method
 
 # Lines of the reports that the table shows, with short names; all of them are in `to_dict`.

@@ -33,10 +33,13 @@ KEPT_PAIRS = 8
 class Settings:
     """How a training runs. The weights are those of the generator's losses; 0 leaves one out.
 
+    In the preset "paper" those of the cycles are for images in -1..1, as the authors have them.
+
     Attributes
     ----------
     batch, size
-        Patches per step of each domain, and their edge in pixels.
+        Patches per step of each domain, and their edge in pixels of the network, which are those of the series after
+        binning; a multiple of 8, at most what the frames have.
     learning_rate, critic_rate
         Peak of the schedules.
     optimiser
@@ -96,10 +99,11 @@ class Settings:
 SETTINGS = {
     "fast": Settings(),
     # The authors' configuration; weights of the cycles as they are on images in -1..1. Weighed like them the critic
-    # outweighs them: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference.
+    # outweighs them: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference. The average
+    # is not theirs, and does nothing to the training: from step to step results go up and down.
     "paper": Settings(
         batch=3, size=128, learning_rate=5e-5, critic_rate=5e-5, optimiser="rmsprop", critic_steps=5, pairs=0.0,
-        neighbour=0.0, noisy_cycle=1.0, clean_cycle=1.0, adversarial=1 / 128, support=False, average=0.0, decay=False,
+        neighbour=0.0, noisy_cycle=1.0, clean_cycle=1.0, adversarial=1 / 128, support=False, average=0.98, decay=False,
     ),
 }  # fmt: skip
 

@@ -94,8 +94,8 @@ class Noise2Atom:
 
         Raises
         ------
-        FileNotFoundError, IsADirectoryError
-            If there is no such folder, or `path` is one.
+        FileNotFoundError, IsADirectoryError, PermissionError
+            If there is no such folder, `path` is one, or nothing can be written there.
         """
         check_target("path", path)
         description = {

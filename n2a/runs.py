@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hyperspy.api.signals import BaseSignal
 
     from n2a.model import Noise2Atom
-    from n2a.report import Report
+    from n2a.reporting import Report
 
     Method = str | os.PathLike | Noise2Atom | BaseSignal | Callable
 

@@ -116,7 +116,8 @@ def train(
     checkpoint
         File that keeps the state of the training, written every minute and at the end.
     resume
-        A checkpoint of a training of the same signals to go on with. It goes on being written.
+        A checkpoint of a training of the same signals to go on with. It goes on being written, unless `checkpoint`
+        names another file.
     show_progressbar
         Default: HyperSpy's preference.
     tensorboard
@@ -146,8 +147,8 @@ def train(
     ValueError
         If signals hold no images or no atoms that can be told from noise, are of different kinds, `simulated` shows
         other things than clear atoms of the width of these, or an argument is none of those named above.
-    FileNotFoundError, IsADirectoryError
-        If there is no folder for `checkpoint` or no file to `resume`.
+    FileNotFoundError, IsADirectoryError, PermissionError
+        If there is no folder for `checkpoint`, it is one, nothing can be written there, or no file to `resume`.
 
     Notes
     -----
@@ -183,6 +184,8 @@ def train(
     if checkpoint is not None:
         check_target("checkpoint", checkpoint)
     state = None if resume is None else load_state(resume)
+    if resume is not None and checkpoint is None:
+        check_target("resume", resume)
     chosen = _settings(preset, settings)
     device = pick_device(device if fabric is None else str(fabric.device))
     box = get_model(start)
@@ -567,7 +570,8 @@ def _check_patches(chosen: Settings, preset: str, plans: list[Plan]) -> None:
         least |= {f"{name}=0": NoiseMaker().reach // 2 for name in made if getattr(chosen, name)}
     if chosen.noisy_cycle:
         finest = min(plan.factor for plan in plans)
-        least["'low_pass' of less than a quarter of them"] = math.ceil(4 * chosen.low_pass / finest)
+        less = f"'low_pass' of less than {chosen.size * finest / 4:g} px"
+        least[less] = math.ceil(4 * chosen.low_pass / finest)
     for remedy, reach in least.items():
         if chosen.size <= reach:
             raise ValueError(

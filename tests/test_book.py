@@ -217,6 +217,7 @@ class TestLists:
             **denoised.metadata.n2a.as_dictionary(),
             **series.n2a.uncertainty(draws=2).metadata.n2a.as_dictionary(),
             **denoised.n2a.css().metadata.n2a.as_dictionary(),
+            **series.n2a.compare(["gaussian"])["gaussian"].metadata.n2a.as_dictionary(),
             **n2a.acquire(
                 n2a.simulate(shape=(32, 32), frames=1), dose=5
             ).metadata.n2a.as_dictionary(),

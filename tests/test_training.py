@@ -479,7 +479,7 @@ class TestRefused:
             (
                 {"low_pass": 30, "noisy_cycle": 0.1},
                 ValueError,
-                "px.*larger than 120 px.*'low_pass'",
+                "px.*larger than 60 px.*'low_pass' of less than 16 px",
             ),
             (
                 {"size": 16, "noisy_cycle": 0.1},
