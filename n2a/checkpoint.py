@@ -91,7 +91,7 @@ def _alive(process: int) -> bool:
 
 def _digest(tensors: dict[str, torch.Tensor], header: dict[str, str]) -> str:
     """SHA-256 of names, types, shapes and values, and of what else the header says."""
-    told = sorted((name, text) for name, text in header.items() if name != "sha256")
+    told = sorted((name, text) for name, text in header.items() if name != "digest")
     total = hashlib.sha256(repr(told).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
@@ -103,7 +103,7 @@ def write_tensors(
     path: str | os.PathLike, tensors: dict[str, torch.Tensor], header: dict[str, str]
 ) -> None:
     """Write tensors of the CPU and a header to a safetensors file, with a digest that reading compares."""
-    write_whole(path, save_tensors(tensors, header | {"sha256": _digest(tensors, header)}))
+    write_whole(path, save_tensors(tensors, header | {"digest": _digest(tensors, header)}))
 
 
 def read_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -113,7 +113,7 @@ def read_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         length = struct.unpack("<Q", data[:8])[0]
         header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         # Files of other programs, and older ones of this, have no digest.
-        if "sha256" in header and header["sha256"] != _digest(tensors, header):
+        if "digest" in header and header["digest"] != _digest(tensors, header):
             raise ValueError("it does not hold what was written")
     except (safetensors.SafetensorError, struct.error, ValueError) as error:
         raise ValueError(f"damaged, cut short or not a safetensors file ({error})") from error

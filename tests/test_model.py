@@ -43,7 +43,7 @@ def rewrite(path, *, metadata=None, description=None):
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
-    del header["__metadata__"]["sha256"]
+    del header["__metadata__"]["digest"]
     if description:
         old = json.loads(header["__metadata__"]["description"])
         new = {k: v for k, v in {**old, **description}.items() if v is not None}
