@@ -276,7 +276,7 @@ class _Run:
 
     def __init__(self, loop: Loop, judge: Judge, facts: dict, history: History):
         self.loop, self.judge, self.facts, self.history = loop, judge, facts, history
-        self.step, self.seconds, self.best_gain = 0, 0.0, 0.0
+        self.step, self.seconds, self.best_gain = 0, 0.0, -math.inf
         self.best: dict[str, torch.Tensor] | None = None
         self.sums: dict[str, list[float]] = {}
         self.diverged = self.torn = False
@@ -388,11 +388,10 @@ class _Run:
             best = copy.deepcopy(network)
             best.load_state_dict(self.best)
             chosen = self.judge.gain(best)
-            # The last network was not chosen by its gain, and has a lower bar.
-            if (
-                problem
-                or not gain.value > bar * gain.error
-                or chosen.value > CLEAR_OF_MANY * chosen.error
+            # The last network was not chosen by its gain, and has a lower bar. One that collapsed after it had been
+            # worse all the time has collapsed.
+            if chosen.value > (0 if problem else CLEAR_OF_MANY * chosen.error) or not (
+                problem or gain.value > bar * gain.error
             ):
                 network, gain, bar, problem = best, chosen, CLEAR_OF_MANY, ""
         if problem:

@@ -119,6 +119,14 @@ class TestVerdict:
         assert kept.verdict == model.verdict
         assert kept.digest != model.digest
 
+    def test_what_is_kept_of_a_worse_training_is_its_best_look(self):
+        spoilt = {"learning_rate": 0.01, "average": 0.0, "decay": False}
+        kept = train(keep=True, steps=6, **spoilt)
+        _, gains = kept.history.known("gain")
+        assert max(gains) < 0
+        assert gains[-1] < max(gains)
+        assert kept.training["gain"] == pytest.approx(max(gains))
+
     def test_nan_is_called_collapsed_and_never_returned(self):
         model = train(steps=6, learning_rate=1e6, keep=True)
         assert model.verdict == "collapsed"
