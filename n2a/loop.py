@@ -61,6 +61,8 @@ class Settings:
         pixel by pixel, as a CycleGAN does.
     clean_cycle
         Clear images, made noisy by the noise maker, and restored.
+    identity
+        Clear images, restored as they are: they have to come out unchanged.
     adversarial
         Critic of clear atoms.
     adversarial_noise
@@ -88,6 +90,7 @@ class Settings:
     noisy_cycle: float = 0.0
     low_pass: float = 15**0.5
     clean_cycle: float = 0.0
+    identity: float = 0.0
     adversarial: float = 0.0
     adversarial_noise: float = 0.0
     support: bool = True
@@ -220,15 +223,12 @@ class Loop:
         truth = {k: pairs[k] for k in ("curvature", "atoms", "background", "weight")}
         if weights.pairs:
             told["pairs"] = losses.paired_decibels(self._clear(pairs), **truth)
+        if weights.identity:
+            told["identity"] = self._difference(pairs, one, self._clean(pairs, one))
         if weights.clean_cycle or weights.adversarial_noise:
             made = self._noisy(pairs, one, noise)
             if weights.clean_cycle:
-                # The noise that was made is that of one frame.
-                seen = (pairs["valid"] > 0).float()
-                cycled = self._clear(pairs | {"frames": made * seen, "valid": seen})
-                told["clean_cycle"] = losses.clean_cycle(
-                    self._clear_atoms(pairs, one) / height, cycled[:, 0] / height
-                )
+                told["clean_cycle"] = self._difference(pairs, one, made)
             if weights.adversarial_noise:
                 told["adversarial_noise"] = losses.generator_wasserstein(
                     self.networks["noise_critic"](made[:, :1])
@@ -351,11 +351,22 @@ class Loop:
         )
         return self._run("to_clear", frames, valid, batch["curvature"])
 
+    def _difference(self, pairs: Batch, one: int, frames: torch.Tensor) -> torch.Tensor:
+        """How far what becomes of `frames` (b, t, h, w), each recorded once, is from the atoms of simulated pairs."""
+        seen = (pairs["valid"] > 0).float()
+        restored = self._clear(pairs | {"frames": frames * seen, "valid": seen})
+        height = self.heights[one]
+        return losses.clean_cycle(self._clear_atoms(pairs, one) / height, restored[:, 0] / height)
+
+    def _clean(self, pairs: Batch, one: int) -> torch.Tensor:
+        """All frames of the simulated windows (b, t, h, w) without noise, as the noise maker sees them."""
+        if self.settings.support:
+            return pairs["clean"]
+        return self._clear_atoms(pairs, one)[:, None].expand_as(pairs["clean"])
+
     def _noisy(self, pairs: Batch, one: int, noise: torch.Generator) -> torch.Tensor:
-        """All frames of the simulated windows (b, t, h, w), made noisy by the noise maker."""
-        clean = pairs["clean"]
-        if not self.settings.support:
-            clean = self._clear_atoms(pairs, one)[:, None].expand_as(clean)
+        """The same, made noisy by the noise maker."""
+        clean = self._clean(pairs, one)
         frames = clean.flatten(0, 1)[:, None]
         return self._run("to_noisy", frames, self._white(frames, noise))[:, 0].view_as(clean)
 

@@ -59,7 +59,9 @@ BRIGHTEST = 1.5
 # What a training is known by when it is gone on with.
 SAME = ("preset", "start", "settings", "seed", "data", "plans", "time_axis", "simulated")
 # Weights of the generator's losses among the settings.
-LOSSES = ("pairs", "neighbour", "noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise")
+LOSSES = (
+    "pairs", "neighbour", "noisy_cycle", "clean_cycle", "identity", "adversarial", "adversarial_noise",
+)  # fmt: skip
 
 
 def train(
@@ -748,6 +750,7 @@ def make_loop(
                 chosen,
                 noisy_cycle=2 * chosen.noisy_cycle / (scales[1] - scales[0]),
                 clean_cycle=2 * chosen.clean_cycle / BRIGHTEST,
+                identity=2 * chosen.identity / BRIGHTEST,
             )
         else:
             networks = {"to_clear": copy.deepcopy(start)}

@@ -19,8 +19,8 @@ from n2a.plan import Plan
 
 QUICK = Settings(batch=4, size=32)
 ALL = Settings(
-    batch=2, size=32, noisy_cycle=0.5, clean_cycle=0.5, adversarial=0.5, adversarial_noise=0.5
-)
+    batch=2, size=32, noisy_cycle=0.5, clean_cycle=0.5, identity=0.5, adversarial=0.5, adversarial_noise=0.5
+)  # fmt: skip
 
 
 def plan(level=8.0, width=2.0, factor=1):
@@ -167,6 +167,20 @@ class TestHiding:
         atoms = atoms_above(loop._clear_atoms(pairs, 0), under, bend)
         torch.testing.assert_close(atoms, pairs["atoms"], rtol=1e-3, atol=1e-2)
 
+    @pytest.mark.parametrize(("left", "expected"), [(1.0, 0.0), (0.25, 0.75), (-1.0, 2.0)])
+    def test_identity_wants_clear_images_as_they_are(self, left, expected):
+        """A network that copies has none; one that gives a part, or a negative, has what is missing."""
+        settings = Settings(batch=4, size=32, pairs=0.0, neighbour=0.0, identity=1.0, support=False)
+        network = Copies(1)
+        network.weight.data.fill_(left)
+        loop = make_loop(settings, window=1, to_clear=network)
+        pairs = loop._simulated(0, np.random.default_rng(0), 0)
+        pairs |= {"valid": torch.ones_like(pairs["valid"])}
+        loop._simulated = lambda *_: pairs
+        atoms = stabilise(pairs["atoms"], loop.series[0].curvature)
+        told = loop.step(0, 0.0)["identity"]
+        assert told == pytest.approx(expected * float(atoms.abs().mean()) / 5, abs=1e-6)
+
     def test_weight_is_zero_where_nothing_was_measured(self):
         frames = record(np.full((8, 64, 64), 8.0))
         frames[:, :, :30] = np.nan
@@ -289,8 +303,8 @@ class TestStep:
         assert set(self.run(make_loop(), range(8))[-1]) <= {"neighbour", "pairs"}
         told = set().union(*self.run(make_loop(ALL), range(4)))
         assert told == {
-            "neighbour", "pairs", "noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise",
-            "critic", "noise_critic",
+            "neighbour", "pairs", "noisy_cycle", "clean_cycle", "identity", "adversarial",
+            "adversarial_noise", "critic", "noise_critic",
         }  # fmt: skip
 
     @pytest.mark.parametrize("window", [1, 3])

@@ -331,7 +331,7 @@ class TestWatch:
 class TestLosses:
     @pytest.mark.parametrize("changes", [{}, {"divergence": True, "support": False}])
     def test_all_at_once(self, changes):
-        names = ("noisy_cycle", "clean_cycle", "adversarial", "adversarial_noise")
+        names = ("noisy_cycle", "clean_cycle", "identity", "adversarial", "adversarial_noise")
         model = train(steps=3, keep=True, critic_steps=2, **dict.fromkeys(names, 0.5), **changes)
         for name in (*names, "pairs", "neighbour", "critic", "noise_critic"):
             assert np.isfinite(model.history[name]).all(), name
@@ -342,9 +342,9 @@ class TestLosses:
         assert "neighbour" not in train(neighbour=0.0).history.to_dict()
 
     def test_each_one_matters(self):
-        names = "neighbour", "noisy_cycle", "clean_cycle", "adversarial"
+        names = "neighbour", "noisy_cycle", "clean_cycle", "identity", "adversarial"
         others = [train(steps=3, keep=True, **{name: 0.5}).digest for name in names]
-        assert len({train(steps=3, keep=True).digest, *others}) == 5
+        assert len({train(steps=3, keep=True).digest, *others}) == 6
 
     def test_paper_with_a_critic_of_noise(self):
         model = train(
