@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from n2a import losses
 from n2a.devices import has_bfloat16, without_denormals
@@ -27,6 +28,9 @@ Batch = dict[str, torch.Tensor]
 
 # Batches of simulated pairs that are kept and drawn from: making one costs about as much as a step.
 KEPT_PAIRS = 8
+# Without a loss on pairs: how many times as many are made as a batch takes, of how many of the nearest each is drawn,
+# and the edges in pixels of the blocks whose means tell how much is in a patch, about two and four widths of an atom.
+CHOICE, NEAREST, BLOCKS = 8, 4, (4, 8)
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,8 @@ class Loop:
 
     def _generators(self, one: int, rng, noise, number: int) -> dict[str, float]:
         weights, height = self.settings, self.heights[one]
-        real, pairs = self._real(one, rng, number), self._simulated(one, rng, number)
+        real = self._real(one, rng, number)
+        pairs = self._simulated(one, rng, number, real)
         told: dict[str, torch.Tensor] = {}
         hidden, target, weight = self._hide(one, real, rng)
         output = self._clear(hidden)
@@ -240,7 +245,8 @@ class Loop:
         return {name: float(value.detach()) for name, value in told.items()}
 
     def _critics(self, one: int, rng, noise, number: int) -> dict[str, float]:
-        real, pairs = self._real(one, rng, number), self._simulated(one, rng, number)
+        real = self._real(one, rng, number)
+        pairs = self._simulated(one, rng, number, real)
         sides, middle = {}, real["frames"].shape[1] // 2
         with torch.no_grad():
             if "critic" in self.networks:
@@ -272,14 +278,19 @@ class Loop:
         )
         return {k: v.to(self.device) for k, v in patches.items()}
 
-    def _simulated(self, one: int, rng, number: int) -> Batch:
-        """A batch of pairs: the newest, or one of those before it; each is made from its own number."""
+    def _simulated(self, one: int, rng, number: int, real: Batch) -> Batch:
+        """A batch of pairs for a step, whatever they are for."""
         newest = number // self.settings.reuse
-        index = (
-            newest
-            if rng.uniform() < 0.5
-            else int(rng.integers(max(0, newest - KEPT_PAIRS), newest + 1))
+        oldest = max(0, newest - KEPT_PAIRS)
+        if not self.settings.pairs:
+            return _nearest([self._made(one, i) for i in range(oldest, newest + 1)], real, rng)
+        # The newest, or one of those before it.
+        return self._made(
+            one, newest if rng.uniform() < 0.5 else int(rng.integers(oldest, newest + 1))
         )
+
+    def _made(self, one: int, index: int) -> Batch:
+        """Simulated pairs, made from their own number."""
         key = one, index
         if key not in self._pairs:
             seed = int(np.random.SeedSequence([*self.seed, one, index]).generate_state(1)[0])
@@ -287,7 +298,7 @@ class Loop:
             make = PairSampler(
                 self.recipes[one], self.settings.size, window, seed, self.device, self.images
             )
-            self._pairs[key] = make(self.settings.batch)
+            self._pairs[key] = make(self.settings.batch * (1 if self.settings.pairs else CHOICE))
             while len(self._pairs) > (KEPT_PAIRS + 1) * len(self.series):
                 self._pairs.popitem(last=False)
         return self._pairs[key]
@@ -381,6 +392,32 @@ class Loop:
 
     def _white(self, like: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         return torch.randn(like.shape, generator=noise).to(like.device)
+
+
+def _nearest(made: list[Batch], real: Batch, rng) -> Batch:
+    """For each real patch a simulated one that has about as much in it, told from its noisy frame.
+
+    Unpaired, whatever the domains differ by the critic asks the generator to mend: that one of them has more atoms in
+    a patch, or brighter ones, is not to be among it.
+    """
+    have, want = torch.cat([_contents(batch) for batch in made]), _contents(real)
+    far = ((want[:, None] - have) / have.std(0).clamp_min(1e-6)).square().sum(2)
+    chosen: list[int] = []
+    for row in far:
+        row[chosen] = math.inf
+        near = row.topk(NEAREST, largest=False).indices
+        chosen.append(int(near[int(rng.integers(NEAREST))]))
+    size = len(have) // len(made)
+    return {
+        name: torch.stack([made[i // size][name][i % size] for i in chosen]) for name in made[0]
+    }
+
+
+def _contents(batch: Batch) -> torch.Tensor:
+    """Mean of the middle frame, and contrast of its blocks (b, 1 + blocks)."""
+    frame = batch["frames"][:, batch["frames"].shape[1] // 2, None]
+    blocks = [F.avg_pool2d(frame, edge).flatten(1).std(1) for edge in BLOCKS]
+    return torch.stack([frame.flatten(1).mean(1), *blocks], 1)
 
 
 def _low_pass(width: float) -> nn.Module:

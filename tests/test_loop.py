@@ -148,7 +148,7 @@ class TestHiding:
         loop.networks["critic"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         bend = loop.series[0].curvature
         column = linearise(loop.heights[0], bend)
-        pairs = loop._simulated(0, np.random.default_rng(0), 0)
+        pairs = loop._made(0, 0)
         atoms = torch.from_numpy(spot(16, 16, (32, 32), column, 2.0)).float().expand(2, -1, -1)
         pairs |= {"atoms": atoms, "curvature": torch.full((2,), curvature)}
         loop._simulated = lambda *_: pairs
@@ -161,7 +161,7 @@ class TestHiding:
     def test_the_clean_cycle_wants_what_was_drawn(self):
         """Its target is atoms on their background, as the network gives them: no other loss says otherwise."""
         loop = make_loop(Settings(batch=4, size=32, clean_cycle=1.0))
-        pairs = loop._simulated(0, np.random.default_rng(0), 0)
+        pairs = loop._made(0, 0)
         bend = pairs["curvature"][:, None, None]
         under = stabilise(pairs["background"], bend)
         atoms = atoms_above(loop._clear_atoms(pairs, 0), under, bend)
@@ -174,7 +174,7 @@ class TestHiding:
         network = Copies(1)
         network.weight.data.fill_(left)
         loop = make_loop(settings, window=1, to_clear=network)
-        pairs = loop._simulated(0, np.random.default_rng(0), 0)
+        pairs = loop._made(0, 0)
         pairs |= {"valid": torch.ones_like(pairs["valid"])}
         loop._simulated = lambda *_: pairs
         atoms = stabilise(pairs["atoms"], loop.series[0].curvature)
@@ -377,15 +377,36 @@ class TestStep:
         losses.clean_cycle(images[0], cycled).backward()
         assert paper.adversarial == pytest.approx(float(cycled.grad.norm()))
 
-    def test_pairs_are_made_from_their_number(self):
+    @pytest.mark.parametrize("pairs", [1.0, 0.0])
+    def test_pairs_are_made_from_their_number(self, pairs):
         """A batch that was thrown away is made again the same."""
-        loop, other = make_loop(number=2), make_loop(number=2)
+        settings = Settings(batch=2, size=16, pairs=pairs)
+        loop, other = make_loop(settings, number=2), make_loop(settings, number=2)
+
+        def drawn(one, number):
+            rng = np.random.default_rng(number)
+            return one._simulated(number % 2, rng, number, one._real(number % 2, rng, number))
+
         for number in range(30):
-            loop._simulated(number % 2, np.random.default_rng(number), number)
+            drawn(loop, number)
         assert len(loop._pairs) <= 18
         for number in (28, 29):
-            a, b = (
-                one._simulated(number % 2, np.random.default_rng(number), number)
-                for one in (loop, other)
-            )
-            assert torch.equal(a["frames"], b["frames"])
+            assert torch.equal(drawn(loop, number)["frames"], drawn(other, number)["frames"])
+
+    def test_unpaired_domains_hold_about_as_much(self):
+        """Real patches with and without an atom get simulated ones with and without; pairs are drawn as they come."""
+        frames = record(np.stack([8 + spot(16, 16, height=40.0)] * 8))
+        differences = []
+        for pairs in (0.0, 1.0):
+            loop = make_loop(Settings(batch=8, size=32, pairs=pairs), frames)
+            for number in range(6):
+                rng = np.random.default_rng(number)
+                real = loop._real(0, rng, number)
+                made = loop._simulated(0, rng, number, real)
+                assert len(made["frames"]) == 8
+                a, b = (one["frames"][:, 2].mean((1, 2)) for one in (real, made))
+                differences.append((pairs, float((a - b).abs().mean())))
+        unpaired, paired = (
+            np.mean([d for p, d in differences if p == pairs]) for pairs in (0.0, 1.0)
+        )
+        assert unpaired < 0.3 * paired
