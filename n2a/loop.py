@@ -37,7 +37,7 @@ CHOICE, NEAREST, BLOCKS = 8, 4, (4, 8)
 class Settings:
     """How a training runs. The weights are those of the generator's losses; 0 leaves one out.
 
-    In the preset "paper" those of the cycles are for images in -1..1, as the authors have them.
+    In the preset "paper" those of cycles and identity are for images in -1..1, as the authors have them.
 
     Attributes
     ----------
@@ -106,11 +106,13 @@ class Settings:
 SETTINGS = {
     "fast": Settings(),
     # The authors' configuration; weights of the cycles as they are on images in -1..1. Weighed like them the critic
-    # outweighs them: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference. The average
-    # is not theirs, and does nothing to the training: from step to step results go up and down.
+    # outweighs them: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference. Without the
+    # identity, which is not theirs, either, the generators may settle on a negative, and noise comes back in the end.
+    # Nor is the average, which does nothing to the training: from step to step results go up and down.
     "paper": Settings(
         batch=3, size=128, learning_rate=5e-5, critic_rate=5e-5, optimiser="rmsprop", critic_steps=5, pairs=0.0,
-        neighbour=0.0, noisy_cycle=1.0, clean_cycle=1.0, adversarial=1 / 128, support=False, average=0.98, decay=False,
+        neighbour=0.0, noisy_cycle=1.0, clean_cycle=1.0, identity=0.5, adversarial=1 / 128, support=False, average=0.98,
+        decay=False,
     ),
 }  # fmt: skip
 
