@@ -107,7 +107,7 @@ SETTINGS = {
     "fast": Settings(),
     # The authors' configuration; weights of the cycles as they are on images in -1..1. Weighed like them the critic
     # outweighs them: of slope 1, it pulls at n pixels sqrt(n) times as hard as a mean absolute difference. Without the
-    # identity, which is not theirs, either, the generators may settle on a negative, and noise comes back in the end.
+    # identity, which is not theirs, either, the generators may settle on a negative, which the cycles do not mind.
     # Nor is the average, which does nothing to the training: from step to step results go up and down.
     "paper": Settings(
         batch=3, size=128, learning_rate=5e-5, critic_rate=5e-5, optimiser="rmsprop", critic_steps=5, pairs=0.0,
@@ -208,7 +208,9 @@ class Loop:
     def _generators(self, one: int, rng, noise, number: int) -> dict[str, float]:
         weights, height = self.settings, self.heights[one]
         real = self._real(one, rng, number)
-        pairs = self._simulated(one, rng, number, real)
+        cycles = weights.clean_cycle or weights.adversarial_noise
+        if weights.pairs or weights.identity or cycles:
+            pairs = self._simulated(one, rng, number, real)
         told: dict[str, torch.Tensor] = {}
         hidden, target, weight = self._hide(one, real, rng)
         output = self._clear(hidden)
@@ -227,12 +229,12 @@ class Loop:
             told["adversarial"] = losses.generator_wasserstein(
                 self.networks["critic"](output[:, :1] / height)
             )
-        truth = {k: pairs[k] for k in ("curvature", "atoms", "background", "weight")}
         if weights.pairs:
+            truth = {k: pairs[k] for k in ("curvature", "atoms", "background", "weight")}
             told["pairs"] = losses.paired_decibels(self._clear(pairs), **truth)
         if weights.identity:
             told["identity"] = self._difference(pairs, one, self._clean(pairs, one))
-        if weights.clean_cycle or weights.adversarial_noise:
+        if cycles:
             made = self._noisy(pairs, one, noise)
             if weights.clean_cycle:
                 told["clean_cycle"] = self._difference(pairs, one, made)
