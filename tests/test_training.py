@@ -502,6 +502,7 @@ class TestRefused:
                     "neighbour": 1,
                     "noisy_cycle": 0,
                     "clean_cycle": 0,
+                    "identity": 0,
                     "adversarial": 0,
                 },
                 ValueError,
